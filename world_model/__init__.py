@@ -1,0 +1,1 @@
+"""The seq-JEPA world model: replay, model, objectives, learner, probes, checkpoints."""
