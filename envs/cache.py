@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def cache_dir() -> Path:
-    """Return the folder for generated data: ``$GLIMPSEWORLD_CACHE``, else the user's cache folder. It may not exist yet."""
+    """Return the folder for generated data, which may not exist yet: ``$GLIMPSEWORLD_CACHE`` or the user's cache."""
     override = os.environ.get("GLIMPSEWORLD_CACHE")
     if override:
         return Path(override).expanduser()
@@ -78,7 +78,7 @@ def _write_arrays(folder: Path, recipe: Mapping[str, Any], arrays: dict[str, np.
 
 
 def progress(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
-    """Yield `items` under a progress bar on stderr; silent where stderr is not a terminal and the work is short."""
+    """Yield `items` under a progress bar on stderr; silent where stderr is not a terminal, or the work is short."""
     from tqdm import tqdm
 
-    yield from tqdm(items, total=total, desc=what, leave=False, file=sys.stderr, mininterval=0.5, delay=1.0)
+    yield from tqdm(items, total=total, desc=what, leave=False, file=sys.stderr, delay=1.0, disable=None)

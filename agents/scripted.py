@@ -1,0 +1,115 @@
+"""Agents that need no learning: uniform random motions, and gaze by saliency with inhibition of return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Agent(Protocol):
+    """Chooses actions for B sub-environments at once."""
+
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
+        """Return (B, A) float64 actions in [-1, 1] for the latest observation and info of a vector environment."""
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of the arrays that the agent's future depends on, but for its generator."""
+        ...
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state` returned."""
+        ...
+
+
+class RandomAgent:
+    """Actions uniform over the action space.
+
+    Args:
+        num_envs: B.
+        action_size: A.
+        rng: where the draws come from.
+    """
+
+    def __init__(self, num_envs: int, action_size: int, rng: np.random.Generator) -> None:
+        self._shape = (num_envs, action_size)
+        self._rng = rng
+
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
+        """Return (B, A) uniform in [-1, 1]."""
+        return self._rng.uniform(-1.0, 1.0, self._shape)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return nothing: it remembers nothing."""
+        return {}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore nothing."""
+
+
+class PriorityState(Protocol):
+    """What `SaliencyAgent` asks of a priority map; `glimpseworld.envs.fixation.PriorityMap` is one."""
+
+    saliency: np.ndarray
+    inhibited: np.ndarray
+
+    def begin(self, rows: np.ndarray, saliency: np.ndarray | None) -> None:
+        """Forget the scanpaths of `rows`; (n, S, S) saliency maps, or None for all places alike."""
+        ...
+
+    def fixate(self, rows: np.ndarray, positions: np.ndarray) -> None:
+        """Inhibit a disc around (n, 2) positions."""
+        ...
+
+    def sample(self, rows: np.ndarray, uniform: np.ndarray, *, reach: float = 1.0) -> np.ndarray:
+        """Draw (n, 2) positions in proportion to priority, from (n,) uniforms."""
+        ...
+
+
+class SaliencyAgent:
+    """Looks where saliency is high and was not just looked at (seq-JEPA's sampling of saccades, arXiv 2505.03176).
+
+    It is privileged: it is given the saliency of the whole image and reads `position`, `index` and `step_index` from
+    `info`, as a stand-in for peripheral vision.
+
+    Args:
+        priority: a priority map for B scanpaths.
+        saliency: maps (n,) image indices to (n, S, S) saliency maps; None for uniform saliency, which leaves only
+            inhibition of return.
+        reach: the gaze's limit, image units.
+        max_amplitude: the saccade, image units, of an action of 1. A target further off is approached.
+        rng: where the draws come from.
+    """
+
+    def __init__(
+        self,
+        priority: PriorityState,
+        saliency: Callable[[np.ndarray], np.ndarray] | None,
+        *,
+        reach: float,
+        max_amplitude: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.priority = priority
+        self._saliency, self._reach, self._max_amplitude, self._rng = saliency, reach, max_amplitude, rng
+
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
+        """Return (B, 2) actions towards the drawn fixations."""
+        rows = np.arange(len(info["position"]))
+        fresh = np.flatnonzero(info["step_index"] == 0)
+        if len(fresh):
+            self.priority.begin(fresh, self._saliency(info["index"][fresh]) if self._saliency else None)
+        self.priority.fixate(rows, info["position"])
+        targets = self.priority.sample(rows, self._rng.random(len(rows)), reach=self._reach)
+        return np.clip((targets - info["position"]) / self._max_amplitude, -1.0, 1.0)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the maps of every scanpath."""
+        return {"saliency": self.priority.saliency.copy(), "inhibited": self.priority.inhibited.copy()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore the maps of every scanpath."""
+        self.priority.saliency[...] = state["saliency"]
+        self.priority.inhibited[...] = state["inhibited"]

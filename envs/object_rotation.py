@@ -1,0 +1,259 @@
+"""The world of rotations: an object in the hand, turned by the action."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Literal, get_args
+
+import numpy as np
+from gymnasium import spaces
+from scipy.spatial.transform import Rotation
+
+from .core import GlimpseEnv, GlimpseVectorEnv, Rows, World
+from .draws import EpisodeDraws
+from .objects import load_objects
+from .renderer import Lighting, RayMesh, Renderer
+
+RotationRange = Literal["free", "3diebench"]
+LightingDraw = Literal["fixed", "episode", "step"]
+_DRAW_OBJECT, _DRAW_START, _DRAW_LIGHT = 1, 2, 3
+_PREPARED_OBJECTS = 2048
+"""Objects whose ray-casting structure is kept; the least recently seen go first."""
+
+
+def uniform_rotations(uniform: np.ndarray) -> np.ndarray:
+    """Map (n, 3) uniforms in [0, 1) to (n, 4) unit quaternions xyzw, w >= 0, uniform over rotations.
+
+    Source: Shoemake, "Uniform random rotations" (Graphics Gems III, 1992).
+    """
+    u, v, w = uniform[:, 0], 2 * np.pi * uniform[:, 1], 2 * np.pi * uniform[:, 2]
+    a, b = np.sqrt(1 - u), np.sqrt(u)
+    return canonical(np.stack([a * np.sin(v), a * np.cos(v), b * np.sin(w), b * np.cos(w)], axis=1))
+
+
+def canonical(quaternions: np.ndarray) -> np.ndarray:
+    """Return the same rotations with w >= 0, for (n, 4) unit quaternions xyzw."""
+    return np.where(quaternions[:, 3:] < 0, -quaternions, quaternions)
+
+
+class ObjectRotationWorld(World):
+    """Objects and an orientation of each; see `ObjectRotationEnv` for the arguments, spaces and conventions."""
+
+    motion_kind: Literal["translation", "rotation"] = "rotation"
+
+    def __init__(
+        self,
+        objects: str = "families",
+        *,
+        split: Literal["train", "validation", "test"] = "train",
+        members_per_family: int = 64,
+        palette: Literal["parts", "objects"] = "parts",
+        size: int = 64,
+        max_angle: float = np.pi / 4,
+        rotation: RotationRange = "free",
+        lighting: LightingDraw = "step",
+        shadows: bool = True,
+    ) -> None:
+        if not 0 < max_angle <= np.pi:
+            raise ValueError(f"max_angle must be in (0, pi] radians, got {max_angle}")
+        if rotation not in get_args(RotationRange):
+            raise ValueError(f"rotation must be one of {get_args(RotationRange)}, got {rotation!r}")
+        if lighting not in get_args(LightingDraw):
+            raise ValueError(f"lighting must be one of {get_args(LightingDraw)}, got {lighting!r}")
+        self.objects = load_objects(objects, split, members_per_family=members_per_family, palette=palette)
+        self.renderer = Renderer(size, shadows=shadows)
+        self.max_angle, self.rotation, self.lighting = max_angle, rotation, lighting
+        self.labels, self.class_names = self.objects.labels, self.objects.class_names
+        self._prepared: OrderedDict[int, RayMesh] = OrderedDict()
+        self.action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
+        self.motion_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.glimpse_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
+
+    def bind(self, num_envs: int) -> None:
+        """Allocate the state of `num_envs` rows."""
+        self._index = np.zeros(num_envs, dtype=np.int64)
+        self._label = np.zeros(num_envs, dtype=np.int64)
+        self._orientation = np.tile(np.array([0.0, 0.0, 0.0, 1.0]), (num_envs, 1))
+
+    @property
+    def pose(self) -> np.ndarray:
+        """How each object is turned: (B, 4) float64 unit quaternions xyzw, w >= 0."""
+        return self._orientation
+
+    def begin(self, rows: Rows, draws: EpisodeDraws) -> None:
+        """Draw an object and its first orientation."""
+        index = draws.integers(_DRAW_OBJECT, len(self.objects))
+        self._index[rows] = index
+        self._label[rows] = self.objects.labels[index]
+        self._orientation[rows] = self.draw_poses(draws.uniform(_DRAW_START, 3))
+
+    def draw_poses(self, uniform: np.ndarray) -> np.ndarray:
+        """Map (n, 3) uniforms in [0, 1) to (n, 4) orientations, spread as episodes start: see `rotation`."""
+        if self.rotation == "free":
+            return uniform_rotations(uniform)
+        angles = (uniform - 0.5) * np.pi
+        return canonical(Rotation.from_euler("xyz", angles).as_quat())
+
+    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+        """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
+        before = Rotation.from_quat(self._orientation[rows])
+        after = before * Rotation.from_rotvec(actions * self.max_angle)
+        if self.rotation == "3diebench":
+            angles = np.atleast_2d(after.as_euler("xyz"))
+            beyond = (np.abs(angles) > np.pi / 2).any(axis=1)
+            if beyond.any():  # a joint limit: each Euler angle stops on its own
+                quaternions = np.atleast_2d(after.as_quat())
+                limited = Rotation.from_euler("xyz", angles[beyond].clip(-np.pi / 2, np.pi / 2))
+                quaternions[beyond] = limited.as_quat()
+                after = Rotation.from_quat(quaternions)
+        self._orientation[rows] = canonical(np.atleast_2d(after.as_quat()))
+        motion = canonical(np.atleast_2d((before.inv() * after).as_quat()))
+        return motion.clip(-1.0, 1.0).astype(np.float32)
+
+    def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
+        """Render the objects, (n, size, size, 3) uint8."""
+        when = steps if self.lighting == "step" else 0
+        uniform = draws.uniform(_DRAW_LIGHT, 4, when)
+        if self.lighting == "fixed":
+            uniform = np.full_like(uniform, 0.5)
+        return self.view(self._index[rows], self._orientation[rows], uniform)
+
+    def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Render given objects in given orientations.
+
+        Args:
+            index: (n,) objects.
+            poses: (n, 4) unit quaternions xyzw.
+            uniform: (n, 4) in [0, 1), which fix the floor's hue and the spot's theta, phi and hue (method.md, 2).
+
+        Returns:
+            (n, size, size, 3) uint8.
+        """
+        light = (uniform * [1.0, np.pi / 4, 2 * np.pi, 1.0]).astype(np.float32)
+        lighting = Lighting(floor_hue=light[:, 0], spot_theta=light[:, 1], spot_phi=light[:, 2], spot_hue=light[:, 3])
+        meshes = [self._mesh(int(i)) for i in index]
+        return self.renderer.render(meshes, Rotation.from_quat(poses).as_matrix(), lighting)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the live arrays: object index and label, orientation."""
+        return {"index": self._index, "label": self._label, "orientation": self._orientation}
+
+    def info(self) -> dict[str, np.ndarray]:
+        """Return `orientation` (B, 4), `label` (B,) and `index` (B,)."""
+        return {"orientation": self._orientation, "label": self._label, "index": self._index}
+
+    def frame(self, row: int, glimpses: list[np.ndarray], poses: list[np.ndarray]) -> np.ndarray:
+        """Draw the view with the views before it and the object's axes."""
+        from .display import rotation_frame
+
+        history = np.asarray(glimpses[-5:-1], dtype=np.uint8).reshape(-1, *glimpses[-1].shape)
+        return rotation_frame(glimpses[-1], history, poses[-1], label=self.objects.class_names[int(self._label[row])])
+
+    def _mesh(self, index: int) -> RayMesh:
+        if index in self._prepared:
+            self._prepared.move_to_end(index)
+        else:
+            self._prepared[index] = RayMesh(self.objects.mesh(index))
+            if len(self._prepared) > _PREPARED_OBJECTS:
+                self._prepared.popitem(last=False)
+        return self._prepared[index]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": OrderedDict()}
+
+
+class ObjectRotationEnv(GlimpseEnv):
+    """An object in the hand, turned by the action and seen from a fixed camera.
+
+    ## Description
+    An episode holds one object; the action turns it and a new view is rendered, with 3DIEBench's scene (Garrido et
+    al., 2023; arXiv 2505.03176, section 3): fixed camera, coloured floor, coloured spot light, cast shadow. There is
+    no goal: free viewing, for exploring and for learning a world model from views.
+
+    ## Observation space
+    `Dict`: `glimpse` (64, 64, 3) uint8, the view; `motion` (4,) float32, the rotation that led to it: a unit quaternion
+    xyzw with w >= 0, R_t^-1 R_{t+1}, in the object's own frame; zeros after a reset.
+
+    ## Action space
+    `Box(-1, 1, (3,), float32)`: a rotation vector in units of `max_angle`; R_{t+1} = R_t exp(action * max_angle), with
+    SciPy's conventions. Values beyond [-1, 1] are clipped.
+
+    ## Rewards
+    Always 0.
+
+    ## Starting state
+    An object drawn uniformly from the split, its orientation from `rotation`.
+
+    ## Episode end
+    Never terminates; truncated after 16 steps (`max_episode_steps`).
+
+    ## Info
+    `orientation` (4,) float64, unit quaternion xyzw with w >= 0; `label` of the family; `index` of the object;
+    `step_index`, the steps since the reset (0: no motion led to this view).
+
+    ## Arguments
+    - `objects`: "families", the built-in procedural objects.
+    - `split`: "train", "validation" or "test"; no object is in two of them.
+    - `members_per_family`: objects of each family (64).
+    - `palette`: "parts" colours parts by their role, alike in all families; "objects" gives each object colours of its
+      own, a shortcut on which the plain seq-JEPA objective learns no equivariance.
+    - `size`: side of the view in pixels (64).
+    - `max_angle`: the rotation, in radians, of an action component of 1 (pi / 4).
+    - `rotation`: "free" starts anywhere and turns without limit; "3diebench" starts with Euler angles (xyz, extrinsic)
+      uniform in [-pi/2, pi/2] and stops each angle there, as a joint would: `motion` is what was realised.
+    - `lighting`: floor hue, spot position and spot hue are drawn at each "step", each "episode", or are "fixed".
+    - `shadows`: cast shadows (True).
+    - `render_mode`: None, "rgb_array" or "human".
+
+    ## Version history
+    - v0: first version.
+    """
+
+    def __init__(
+        self,
+        objects: str = "families",
+        *,
+        split: Literal["train", "validation", "test"] = "train",
+        members_per_family: int = 64,
+        palette: Literal["parts", "objects"] = "parts",
+        size: int = 64,
+        max_angle: float = np.pi / 4,
+        rotation: RotationRange = "free",
+        lighting: LightingDraw = "step",
+        shadows: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
+        world = ObjectRotationWorld(
+            objects,
+            split=split,
+            members_per_family=members_per_family,
+            palette=palette,
+            size=size,
+            max_angle=max_angle,
+            rotation=rotation,
+            lighting=lighting,
+            shadows=shadows,
+        )
+        super().__init__(world, render_mode=render_mode)
+
+
+class ObjectRotationVectorEnv(GlimpseVectorEnv):
+    """The same, batched: `ObjectRotationEnv`'s page holds; sub-environment i seeded s equals it seeded s + i."""
+
+    def __init__(
+        self,
+        objects: str = "families",
+        *,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: Any = "NextStep",
+        render_mode: str | None = None,
+        **world: Any,
+    ) -> None:
+        super().__init__(
+            ObjectRotationWorld(objects, **world),
+            num_envs=num_envs,
+            max_episode_steps=max_episode_steps,
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+        )

@@ -1,0 +1,123 @@
+"""Built-in images: one rendered object on a textured ground, with its class, place and saliency."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .cache import cached_arrays, progress
+from .fixation import spectral_residual
+from .images import ImageSet, Split
+
+if TYPE_CHECKING:
+    from .renderer import Renderer
+
+SIDE = 96
+SCENES_PER_CLASS = {"train": 160, "validation": 24, "test": 40}
+MEMBERS_PER_FAMILY = {"train": 64, "validation": 16, "test": 24}
+_OBJECT_SIDES = (56, 68, 80)
+"""Sides in pixels of the square an object is drawn in; the object spans up to 90 % of it."""
+
+
+def load_scenes(split: Split) -> ImageSet:
+    """Return the built-in scenes of `split`, generated once and cached.
+
+    Each is 96 x 96 x 3: a member of one of the object families, standing and turned at random, on a ground of noise,
+    stripes or checks. Scenes of different splits show different objects.
+    """
+    from .families import FAMILIES
+
+    recipe = {
+        "name": f"scenes-{split}",
+        "version": 1,
+        "families": list(FAMILIES),
+        "side": SIDE,
+        "scenes_per_class": SCENES_PER_CLASS[split],
+        "members_per_family": MEMBERS_PER_FAMILY[split],
+    }
+    arrays = cached_arrays(recipe, lambda: _make_scenes(split))
+    return ImageSet(
+        arrays["images"],
+        arrays["labels"],
+        FAMILIES,
+        saliency=arrays["saliency"],
+        boxes=arrays["boxes"],
+        recipe=("scenes", split),
+    )
+
+
+def _make_scenes(split: Split) -> dict[str, np.ndarray]:
+    from .objects import load_objects
+    from .renderer import RayMesh, Renderer
+
+    rng = np.random.default_rng([4713, ("train", "validation", "test").index(split)])
+    objects = load_objects("families", split, members_per_family=MEMBERS_PER_FAMILY[split])
+    renderers = {side: Renderer(side, shadows=True) for side in _OBJECT_SIDES}
+    count = SCENES_PER_CLASS[split] * len(objects.class_names)
+    arrays: dict[str, Any] = {
+        "images": np.empty((count, SIDE, SIDE, 3), dtype=np.uint8),
+        "labels": np.empty(count, dtype=np.int64),
+        "boxes": np.empty((count, 4), dtype=np.int64),
+        "saliency": np.empty((count, SIDE, SIDE), dtype=np.uint8),
+    }
+    meshes: dict[int, RayMesh] = {}
+    for i in progress(range(count), total=count, what=f"making {split} scenes"):
+        member = i % len(objects)
+        if member not in meshes:
+            meshes[member] = RayMesh(objects.mesh(member))
+        renderer = renderers[_OBJECT_SIDES[rng.integers(len(_OBJECT_SIDES))]]
+        image, box = _compose(meshes[member], renderer, rng)
+        arrays["images"][i], arrays["boxes"][i] = image, box
+        arrays["labels"][i] = objects.labels[member]
+        arrays["saliency"][i] = spectral_residual(image)
+    return arrays
+
+
+def _compose(mesh: Any, renderer: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return one scene (SIDE, SIDE, 3) uint8 and the object's box (x0, y0, x1, y1) in it."""
+    from scipy.spatial.transform import Rotation
+
+    from .renderer import Lighting
+
+    yaw, tilt, roll = rng.uniform([-np.pi, -0.3, -0.3], [np.pi, 0.3, 0.3])
+    rotation = Rotation.from_euler("ZYX", [yaw, tilt, roll]).as_matrix()
+    light = Lighting(
+        floor_hue=np.zeros(1, dtype=np.float32),
+        spot_theta=rng.uniform(0, np.pi / 4, 1).astype(np.float32),
+        spot_phi=rng.uniform(0, 2 * np.pi, 1).astype(np.float32),
+        spot_hue=rng.uniform(0, 1, 1).astype(np.float32),
+    )
+    cutout = renderer.cutout(mesh, rotation, light)
+    rows, columns = np.flatnonzero(cutout[..., 3].any(axis=1)), np.flatnonzero(cutout[..., 3].any(axis=0))
+    cutout = cutout[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = cutout.shape[:2]
+    y, x = int(rng.integers(0, SIDE - height + 1)), int(rng.integers(0, SIDE - width + 1))
+    scene = _ground(rng)
+    alpha = cutout[..., 3:].astype(np.float32) / 255
+    patch = scene[y : y + height, x : x + width]
+    scene[y : y + height, x : x + width] = np.rint(patch * (1 - alpha) + cutout[..., :3] * alpha).astype(np.uint8)
+    return scene, np.array([x, y, x + width, y + height])
+
+
+def _ground(rng: np.random.Generator) -> np.ndarray:
+    """Return a textured ground (SIDE, SIDE, 3) uint8: two muted colours blended by noise, stripes or checks."""
+    import cv2
+
+    noise = np.zeros((SIDE, SIDE), dtype=np.float32)
+    for cells, weight in ((3, 1.0), (7, 0.6), (16, 0.35), (40, 0.2)):
+        coarse = rng.random((cells, cells), dtype=np.float32)
+        noise += weight * cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    blend = (noise - noise.min()) / (noise.max() - noise.min())
+    kind = rng.integers(3)
+    if kind > 0:
+        grid = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE - 0.5
+        angle, frequency = rng.uniform(0, np.pi), rng.uniform(3, 9)
+        u = grid[None, :] * np.cos(angle) + grid[:, None] * np.sin(angle)
+        v = -grid[None, :] * np.sin(angle) + grid[:, None] * np.cos(angle)
+        wave = np.sin(2 * np.pi * frequency * u)
+        wave = wave * np.sin(2 * np.pi * frequency * v) if kind == 2 else wave
+        blend = 0.5 * blend + 0.5 / (1 + np.exp(-6 * wave))
+    colors = 128 + (rng.random((2, 3)) - 0.5) * 150
+    ground = colors[0] * (1 - blend[..., None]) + colors[1] * blend[..., None] + rng.normal(0, 4, (SIDE, SIDE, 1))
+    return np.clip(np.rint(ground), 0, 255).astype(np.uint8)

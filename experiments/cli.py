@@ -1,0 +1,48 @@
+"""The command `glimpseworld`: picks the sub-command and turns expected failures into one clear line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": ("an agent acts and a seq-JEPA learns online from what it sees", "train_command"),
+    "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
+    "rollout": ("watch or record an agent in an environment", "play"),
+}
+
+
+def main() -> None:
+    """Run the command line; exits with 1 after an expected failure, 2 after a wrong call."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        sys.exit(0 if arguments else 2)
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"glimpseworld: no command {name!r}\n\n{_help()}", file=sys.stderr)
+        sys.exit(2)
+    module = importlib.import_module(f".{COMMANDS[name][1]}", __package__)
+    try:
+        module.main(rest)
+    except KeyboardInterrupt:
+        print("\nglimpseworld: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except expected_errors() as error:
+        print(f"glimpseworld {name}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def expected_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that say by themselves what to do, so that a traceback would only hide it."""
+    import gymnasium as gym
+
+    from ..world_model.checkpoint import CheckpointError
+    from ..world_model.learner import LossNotFiniteError
+
+    return (CheckpointError, LossNotFiniteError, gym.error.Error, ValueError, OSError)
+
+
+def _help() -> str:
+    lines = [f"  {name:10} {what}" for name, (what, _) in COMMANDS.items()]
+    return "usage: glimpseworld COMMAND ...\n\n" + "\n".join(lines) + "\n\nglimpseworld COMMAND --help tells more."

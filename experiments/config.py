@@ -1,0 +1,274 @@
+"""Settings of a run as frozen dataclasses, the presets, and what is built from them."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ..agents.scripted import Agent, RandomAgent, SaliencyAgent
+from ..envs.core import World
+from ..world_model.learner import LearnerConfig
+from ..world_model.objectives import Objective
+from ..world_model.seq_jepa import SeqJEPAConfig
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class RotationOptions:
+    """The world of rotations; see the page of `GlimpseWorld/ObjectRotation-v0`."""
+
+    size: int = 64
+    """Side of the view in pixels."""
+    members_per_family: int = 64
+    """Training objects of each family."""
+    palette: Literal["parts", "objects"] = "parts"
+    """Colours by part, alike in all objects, or colours of each object's own."""
+    max_angle: float = 0.7853981633974483
+    """Radians that an action component of 1 turns."""
+    rotation: Literal["free", "3diebench"] = "3diebench"
+    """Any orientation, or Euler angles within 90 degrees."""
+    lighting: Literal["fixed", "episode", "step"] = "step"
+    """When floor hue, spot position and spot hue are drawn."""
+    shadows: bool = True
+    """Cast shadows."""
+
+
+@dataclass(frozen=True)
+class SaccadeOptions:
+    """The world of saccades; see the page of `GlimpseWorld/Saccade-v0`."""
+
+    images: str = "scenes"
+    """"scenes", or a folder with one sub-folder a class."""
+    glimpse_size: int = 32
+    """Side of the glimpse in pixels."""
+    max_amplitude: float = 1.0
+    """Image units that an action component of 1 moves."""
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What the replay keeps and which windows it gives."""
+
+    capacity: int = 60_000
+    """Views kept."""
+    context: tuple[int, int] = (1, 5)
+    """Least and most context views M of a window; M is drawn for each batch."""
+    targets: int = 4
+    """Targets K of a window."""
+    windows: Literal["adjacent", "hindsight"] = "hindsight"
+    """Views in the order they were seen, or any views of an episode with their motions composed."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Sizes of the seq-JEPA; the view's and the motion's follow from the world."""
+
+    encoder: Literal["small", "resnet18", "resnet18-cifar"] = "small"
+    """Encoder; "resnet18" has the ImageNet stem."""
+    z_dim: int = 128
+    """Length of an embedding; 512 for ResNets."""
+    motion_embedding: int = 64
+    """Length of an embedded motion."""
+    layers: int = 2
+    """Transformer layers of the aggregator."""
+    heads: int = 4
+    """Attention heads."""
+    dropout: float = 0.0
+    """Dropout of the aggregator."""
+    predictor_hidden: int = 512
+    """Hidden units of the predictor."""
+    condition: Literal["both", "aggregator", "predictor", "none"] = "both"
+    """Which parts see the motions."""
+    objective: Objective = field(default_factory=Objective.plus)
+    """What is minimised."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run: an agent acts in a world and a seq-JEPA learns from its replay, interleaved."""
+
+    world: Literal["rotation", "saccade"] = "rotation"
+    """Which world."""
+    rotation: RotationOptions = field(default_factory=RotationOptions)
+    """Options of the world of rotations."""
+    saccade: SaccadeOptions = field(default_factory=SaccadeOptions)
+    """Options of the world of saccades."""
+    agent: Literal["random", "saliency"] = "random"
+    """Who acts; "saliency" looks at images only."""
+    seed: int = 0
+    """Of everything random in the run."""
+    num_envs: int = 24
+    """Sub-environments that act in lockstep."""
+    episode_steps: int = 16
+    """Motions in an episode; it shows one object or image."""
+    glimpses_per_update: float = 24.0
+    """New glimpses for each update: the ratio of acting to learning."""
+    warmup_glimpses: int = 4_000
+    """Glimpses before the first update."""
+    batch_size: int = 64
+    """Windows in a batch."""
+    replay: ReplayOptions = field(default_factory=ReplayOptions)
+    """The replay."""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """The model."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """The optimiser; `total_steps` is the length of the run."""
+    device: str = "cpu"
+    """Where to compute: "cpu", "cuda", "cuda:1", ..."""
+    log_every: int = 50
+    """Updates between rows of metrics."""
+    probe_every: int = 500
+    """Updates between small probes on validation objects or images."""
+    checkpoint_every: int = 500
+    """Updates between checkpoints."""
+
+    def __post_init__(self) -> None:
+        positive = ("num_envs", "episode_steps", "batch_size", "log_every", "probe_every", "checkpoint_every")
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.glimpses_per_update <= 0 or self.warmup_glimpses < 0:
+            raise ValueError("glimpses_per_update must be above 0 and warmup_glimpses at least 0")
+        low, high = self.replay.context
+        if not 1 <= low <= high or self.replay.targets < 1:
+            raise ValueError(
+                f"replay.context must be 1 <= least <= most and replay.targets at least 1, got {self.replay}"
+            )
+        if high + self.replay.targets > self.episode_steps + 1:
+            raise ValueError(
+                f"windows of {high} + {self.replay.targets} views do not fit episodes of {self.episode_steps + 1}: "
+                "raise episode_steps, or lower replay.context or replay.targets"
+            )
+        if self.world == "rotation" and self.agent == "saliency":
+            raise ValueError('agent "saliency" looks at images: use --world saccade, or --agent random')
+        if self.world == "rotation" and self.saccade != SaccadeOptions():
+            raise ValueError("saccade options have no effect with --world rotation; leave them out")
+        if self.world == "saccade" and self.rotation != RotationOptions():
+            raise ValueError("rotation options have no effect with --world saccade; leave them out")
+
+
+def presets() -> dict[str, tuple[str, TrainConfig]]:
+    """Return the presets: name -> (description, settings)."""
+    quick = TrainConfig(
+        rotation=RotationOptions(size=32),
+        learner=LearnerConfig(total_steps=3_000),
+        probe_every=300,
+        checkpoint_every=300,
+    )
+    cpu = TrainConfig(
+        learner=LearnerConfig(total_steps=12_000),
+        glimpses_per_update=16.0,
+        probe_every=1_000,
+        checkpoint_every=1_000,
+    )
+    paper_model = ModelOptions(
+        encoder="resnet18",
+        z_dim=512,
+        motion_embedding=128,
+        layers=3,
+        dropout=0.1,
+        predictor_hidden=1024,
+        objective=Objective.paper(),
+    )
+    paper = TrainConfig(
+        rotation=RotationOptions(size=128),
+        num_envs=64,
+        episode_steps=8,
+        glimpses_per_update=512.0,
+        warmup_glimpses=50_000,
+        batch_size=512,
+        replay=ReplayOptions(capacity=200_000, context=(3, 3), targets=1, windows="adjacent"),
+        model=paper_model,
+        learner=LearnerConfig(
+            total_steps=100_000,
+            learning_rate=4e-4,
+            final_learning_rate=1e-5,
+            warmup_steps=2_000,
+            target_tau=0.996,
+            clip_norm=0.0,
+        ),
+        device="cuda",
+        probe_every=2_000,
+        checkpoint_every=5_000,
+    )
+    return {
+        "quick": ("Four minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
+        "cpu": ("About forty minutes on two cores: 64 x 64 views.", cpu),
+        "quick-saccade": (
+            "Four minutes on two cores: saccades over scenes, by saliency and inhibition of return.",
+            replace(quick, world="saccade", agent="saliency", rotation=RotationOptions()),
+        ),
+        "paper": ("ResNet-18 and the paper's settings at 128 x 128; for a GPU.", paper),
+    }
+
+
+def make_world(config: TrainConfig, split: Split) -> World:
+    """Return the world of `config` with the objects or images of `split`."""
+    if config.world == "rotation":
+        from ..envs.object_rotation import ObjectRotationWorld
+
+        members = config.rotation.members_per_family if split == "train" else HELD_OUT_MEMBERS
+        return ObjectRotationWorld(split=split, **{**asdict(config.rotation), "members_per_family": members})
+    from ..envs.saccade import SaccadeWorld
+
+    return SaccadeWorld(split=split, **asdict(config.saccade))
+
+
+HELD_OUT_MEMBERS = 16
+"""Validation objects, and test objects, of each family."""
+
+
+def make_agent(config: TrainConfig, world: World, rng: np.random.Generator) -> Agent:
+    """Return the acting agent of `config` for its world."""
+    if config.agent == "random":
+        return RandomAgent(config.num_envs, world.action_space.shape[0], rng)
+    return make_saliency_agent(world, config.num_envs, rng)
+
+
+def make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) -> SaliencyAgent:
+    """Return the saliency agent for a world of saccades.
+
+    Raises:
+        ValueError: if the world has no images.
+    """
+    from ..envs.fixation import INHIBITION_RADIUS, PriorityMap
+    from ..envs.saccade import SaccadeWorld
+
+    if not isinstance(world, SaccadeWorld):
+        raise ValueError(f"the saliency agent looks at images; {type(world).__name__} has none")
+    side = world.images.side
+    priority = PriorityMap(num_envs, cells=side // 2, radius=2 * INHIBITION_RADIUS / side)
+    return SaliencyAgent(priority, world.images.saliency, reach=world.reach, max_amplitude=world.max_amplitude, rng=rng)
+
+
+def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig:
+    """Return the settings of the model of `config`, with the sizes of `world`."""
+    size, _, channels = world.glimpse_space.shape
+    options = {f.name: getattr(config.model, f.name) for f in fields(config.model)}
+    return SeqJEPAConfig(size=size, channels=channels, motion_dim=world.motion_space.shape[0], **options)
+
+
+def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
+    """Return the dataclass that `dataclasses.asdict` made `values` of.
+
+    Raises:
+        ValueError: if a setting is unknown, as in a run of another version.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no settings {unknown}: the run was made by another version")
+    arguments = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]) and isinstance(hints[name], type):
+            value = from_dict(hints[name], value)
+        elif isinstance(value, list) and not isinstance(hints[name], types.UnionType):
+            value = tuple(value)
+        arguments[name] = value
+    return kind(**arguments)

@@ -1,0 +1,225 @@
+"""`glimpseworld evaluate RUN`: what a run's model has learned, on held-out things, next to an untrained one.
+
+Keys of `results.json`:
+
+- `run`, `step`: the folder, and the update the model is from; `config`: the run's settings.
+- `split`, `seed`, `commit`, `version`: the split scored on, the evaluation's seed, the code's git commit (or null) and
+  version; `seconds`: how long the evaluation took.
+- `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
+- `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights and calibrated BatchNorms.
+- `controls`: measures that need no model.
+
+Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over held-out things:
+
+- `top1_z`, `top1_z_agg_M`: class accuracy of a linear probe on one z, and on z_agg over M views; `top1_z_mean_M`: on the
+  mean of M embeddings, which is what pooling alone gives.
+- `relative_r2`, `individual_r2`: R2 of the motion between two views from their z, and of the pose from one z; with
+  `median_error` in degrees (rotations) or image units (saccades).
+- `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
+  distance to the prediction from three views.
+- `view_return_V`: after V views a motion leads back to an earlier one; share of predictions nearest to that one, with
+  `chance` beside it. `view_return_V_shuffled`: with the motions of another sequence, so by recognition alone.
+- `path_r2_M`: R2 of the path over M motions from [z_agg; last motion], to be read against its controls:
+  `path_r2_M_no_motions` and `path_r2_M_no_vision` with embedded motions, or z, set to zero, and under `controls`
+  `path_r2_M_raw_motions` from the raw motions alone.
+- `rankme`, `z_std`: plain numbers, the effective rank of z and the mean std of its dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from subprocess import DEVNULL, CalledProcessError, check_output
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from tqdm import tqdm
+
+from ..world_model.checkpoint import write_json
+from ..world_model.probes import feature_std, rankme
+from ..world_model.seq_jepa import SeqJEPA
+from .config import TrainConfig, make_world
+from .measure import (
+    Material,
+    Subject,
+    individual_r2,
+    path_decoding,
+    path_from_motions,
+    predictor_quality,
+    relative_r2,
+    top1_from_context,
+    view_return,
+)
+from .report import evaluation_figure, evaluation_table
+from .train import load_config, load_model
+from .view_sets import balanced_items, calibrate_untrained, make_view_set
+
+Measures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure a run's newest model on held-out objects or images."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder that `glimpseworld train` made."""
+    split: Literal["validation", "test"] = "test"
+    """Held-out things to score on; choose settings on "validation", report "test"."""
+    effort: Literal["quick", "full"] = "full"
+    """"quick" has fewer samples and path lengths: under a minute for 32 x 32 views."""
+    seed: int = 0
+    """Of the drawn views, pairs and contexts, and of the probes."""
+    device: str = "cpu"
+    """Where to compute."""
+    json: bool = False
+    """Print results.json instead of the table."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    fit_things: int
+    fit_views: int
+    test_views: int
+    fit_samples: int
+    test_samples: int
+    contexts: tuple[int, ...]
+    path_lengths: tuple[int, ...]
+    return_views: tuple[int, ...]
+
+
+PLANS = {
+    "quick": Plan(960, 10, 12, 10_000, 4_800, (1, 3, 5), (2, 4), (3, 4, 6)),
+    "full": Plan(1_920, 12, 20, 20_000, 9_600, (1, 2, 3, 5, 7), (1, 2, 3, 4, 6), (3, 4, 6)),
+}
+
+
+def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Measure the model of `config.run`, write `results.json` and `results.png` into it, and return the results."""
+    began = time.monotonic()
+    run = load_config(config.run)
+    model, step = load_model(config.run, config.device)
+    plan = PLANS[config.effort]
+    material = make_material(run, config, plan)
+    torch.manual_seed(config.seed)  # the untrained weights
+    untrained = SeqJEPA(model.config).to(config.device)
+    calibrate_untrained(untrained, material.fit.views[:, 0])
+    results: dict[str, Any] = {
+        "run": str(config.run),
+        "step": step,
+        "config": asdict(run),
+        "split": config.split,
+        "seed": config.seed,
+        "commit": _commit(),
+        "version": version("glimpseworld"),
+        "sizes": {
+            "fit_things": len(material.fit.labels),
+            "test_things": len(material.test.labels),
+            "fit_views": plan.fit_views,
+            "test_views": plan.test_views,
+            "fit_samples": plan.fit_samples,
+            "test_samples": plan.test_samples,
+            "classes": material.test.num_classes,
+        },
+    }
+    conditioned = model.motion_embedding is not None
+    names = list(_measures(None, material, plan, conditioned))
+    with tqdm(
+        total=2 * len(names) + len(plan.path_lengths), desc="evaluating", leave=False, disable=quiet or None
+    ) as bar:
+        for who, subject_model in (("trained", model), ("untrained", untrained)):
+            subject = material.subject(subject_model)
+            results[who] = _run(dict(_measures(subject, material, plan, conditioned)), bar)
+            z = subject.test.online.flatten(0, 1).numpy()
+            results[who] |= {"rankme": rankme(z), "z_std": feature_std(z)}
+        results["controls"] = {}
+        for length in plan.path_lengths:
+            results["controls"][f"path_r2_{length}_raw_motions"] = path_from_motions(material, length)
+            bar.update(1)
+    results["seconds"] = round(time.monotonic() - began, 1)
+    write_json(config.run / "results.json", results)
+    evaluation_figure(results, config.run / "results.png")
+    return results
+
+
+def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Material:
+    """Draw the view sets that `run` is evaluated on."""
+    rng = np.random.default_rng([config.seed, 1])
+    fit_world, test_world = make_world(run, "train"), make_world(run, config.split)
+    return Material(
+        fit=make_view_set(fit_world, balanced_items(fit_world, plan.fit_things, rng), plan.fit_views, rng),
+        test=make_view_set(test_world, balanced_items(test_world, 480, rng), plan.test_views, rng),
+        seed=config.seed,
+        fit_samples=plan.fit_samples,
+        test_samples=plan.test_samples,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    config = tyro.cli(
+        EvaluateConfig,
+        args=arguments,
+        prog="glimpseworld evaluate",
+        description="What a model has learned, on held-out things.",
+    )
+    results = evaluate(config)
+    if config.json:
+        json.dump(results, sys.stdout, indent=2)
+        print()
+        return
+    print(evaluation_table(results))
+    print(f"\nresults  {config.run / 'results.json'}\nfigure   {config.run / 'results.png'}")
+
+
+def _measures(
+    subject: Subject | None, material: Material, plan: Plan, conditioned: bool
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield name and computation of every measure, in the order of the page above."""
+
+    def bound(measure: Callable[..., Any], *args: Any, **options: Any) -> Callable[[], Any]:
+        return lambda: measure(subject, *args, **options)
+
+    yield "top1_z", bound(top1_from_context, material, 1, aggregate=False)
+    for m in plan.contexts:
+        yield f"top1_z_agg_{m}", bound(top1_from_context, material, m)
+    m = plan.contexts[-1]
+    yield f"top1_z_mean_{m}", bound(top1_from_context, material, m, aggregate=False)
+    yield "relative_r2", bound(relative_r2, material)
+    yield "individual_r2", bound(individual_r2, material)
+    yield "predictor", bound(predictor_quality, material, 3)
+    for v in plan.return_views:
+        yield f"view_return_{v}", bound(view_return, material, v)
+        yield f"view_return_{v}_shuffled", bound(view_return, material, v, shuffle_motions=True)
+    for m in plan.path_lengths if conditioned else ():
+        yield f"path_r2_{m}", bound(path_decoding, material, m)
+        yield f"path_r2_{m}_no_motions", bound(path_decoding, material, m, ablate="motions")
+        yield f"path_r2_{m}_no_vision", bound(path_decoding, material, m, ablate="vision")
+
+
+def _run(measures: dict[str, Callable[[], Any]], bar: Any) -> Measures:
+    found: Measures = {}
+    for name, measure in measures.items():
+        scores = measure()
+        if name == "predictor":
+            found |= {f"predictor_{key}": value for key, value in scores.items()}
+        else:
+            found[name] = scores
+        bar.update(1)
+    return found
+
+
+def _commit() -> str | None:
+    """Return the git commit of the code, or None outside a repository."""
+    try:
+        return check_output(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
+    except (OSError, CalledProcessError):
+        return None

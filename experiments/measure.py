@@ -1,0 +1,299 @@
+"""What a frozen model knows, measured on held-out things: the protocols of seq-JEPA, section 4, with intervals.
+
+Every measure fits its probe on views of training things (`fit`) and scores it on things that neither the model nor the
+probe has seen (`test`). An interval is a 95 % bootstrap over those things, not over views, which are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..world_model.probes import linear_probe, quaternion_angle, regression_probe, retrieval
+from ..world_model.seq_jepa import SeqJEPA
+from .view_sets import Embeddings, ViewSet, embed
+
+Scores = dict[str, float]
+"""Of one measure: `value`, and `low`, `high` of its 95 % interval; some measures add more."""
+
+
+class Subject(NamedTuple):
+    """A model in eval mode and its embeddings of the two view sets."""
+
+    model: SeqJEPA
+    fit: Embeddings
+    test: Embeddings
+
+
+@dataclass(frozen=True)
+class Material:
+    """The view sets of an evaluation and how much of them is used.
+
+    Attributes:
+        fit: Views of training things.
+        test: Views of held-out things.
+        seed: Of every draw of pairs and contexts, and of every probe.
+        fit_samples: Pairs or contexts that a probe is fitted on.
+        test_samples: Pairs or contexts that it is scored on.
+    """
+
+    fit: ViewSet
+    test: ViewSet
+    seed: int = 0
+    fit_samples: int = 20_000
+    test_samples: int = 8_000
+
+    def subject(self, model: SeqJEPA) -> Subject:
+        """Embed both view sets with `model`, which is put in eval mode."""
+        model.eval()
+        return Subject(model, embed(model, self.fit.views), embed(model, self.test.views))
+
+    def draw(self, part: str, views: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw sequences of different views of one thing.
+
+        Args:
+            part: "fit" or "test".
+            views: how many views a sequence has.
+            purpose: sequences of different purposes are independent.
+
+        Returns:
+            `items` (n,) and `steps` (n, views): which thing, and which of its views, in order.
+        """
+        view_set, samples = (self.fit, self.fit_samples) if part == "fit" else (self.test, self.test_samples)
+        things, available = view_set.poses.shape[:2]
+        if views > available:
+            raise ValueError(f"sequences of {views} views need as many views of each thing, got {available}")
+        rng = np.random.default_rng([self.seed, purpose, part == "test"])
+        items = np.arange(samples) % things
+        return items, rng.random((samples, available)).argsort(axis=1)[:, :views]
+
+
+def context_motions(view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Return (n, M - 1, P) float32 motions between successive views of (n, M) sequences."""
+    if steps.shape[1] < 2:
+        return np.zeros((len(items), 0, view_set.poses.shape[2]), dtype=np.float32)
+    return view_set.motions(items[:, None], steps[:, :-1], steps[:, 1:])
+
+
+def top1_from_context(subject: Subject, material: Material, context: int, *, aggregate: bool = True) -> Scores:
+    """Class accuracy from z_agg over `context` views, or from the mean of their z; a linear probe (section 4.1)."""
+    features, labels = {}, {}
+    for part, view_set, z in _parts(subject, material):
+        items, steps = material.draw(part, context, purpose=10 + context)
+        rows = z.online[items, steps]
+        if aggregate:
+            features[part] = _aggregate(subject.model, rows, context_motions(view_set, items, steps))
+        else:
+            features[part] = rows.mean(dim=1).numpy()
+        labels[part] = (view_set.labels[items], items)
+    probe = linear_probe(
+        features["fit"],
+        labels["fit"][0],
+        features["test"],
+        labels["test"][0],
+        num_classes=material.fit.num_classes,
+        seed=material.seed,
+    )
+    return _mean_over_things(probe.correct, labels["test"][1], material.seed)
+
+
+def relative_r2(subject: Subject, material: Material) -> Scores:
+    """R2 of the motion between two views, regressed from [z_1; z_2] (section 4.1).
+
+    A 1024-unit MLP for rotations, a linear regression for saccades. Adds `median_error`: degrees of geodesic
+    distance, or image units.
+    """
+    features, motions, items = {}, {}, {}
+    for part, view_set, z in _parts(subject, material):
+        items[part], steps = material.draw(part, 2, purpose=1)
+        features[part] = z.online[items[part][:, None], steps].flatten(1).numpy()
+        motions[part] = view_set.motions(items[part], steps[:, 0], steps[:, 1])
+    return _regression(features, motions, items["test"], material)
+
+
+def individual_r2(subject: Subject, material: Material) -> Scores:
+    """R2 of the pose itself, regressed from one z; as `relative_r2`."""
+    features, poses, items = {}, {}, {}
+    for part, view_set, z in _parts(subject, material):
+        items[part], steps = material.draw(part, 1, purpose=2)
+        features[part] = z.online[items[part], steps[:, 0]].numpy()
+        poses[part] = view_set.poses[items[part], steps[:, 0]].astype(np.float32)
+    return _regression(features, poses, items["test"], material)
+
+
+def predictor_quality(subject: Subject, material: Material, context: int) -> dict[str, Scores]:
+    """Rank all views of a thing by their distance to the predicted one (section 4.1): `mrr`, `hit_at_1`, `hit_at_5`.
+
+    The target is drawn among the views outside the context; all views of the thing are candidates.
+    """
+    items, steps = material.draw("test", context + 1, purpose=3)
+    prediction = _predict(subject, material.test, items, steps)
+    ranked = retrieval(prediction, _targets(subject)[items], steps[:, -1])
+    return {
+        "mrr": _mean_over_things(1 / ranked.ranks, items, material.seed),
+        "hit_at_1": _mean_over_things(ranked.ranks <= 1, items, material.seed),
+        "hit_at_5": _mean_over_things(ranked.ranks <= 5, items, material.seed),
+    }
+
+
+def view_return(subject: Subject, material: Material, views: int, *, shuffle_motions: bool = False) -> Scores:
+    """Share of times that a motion leading back to an earlier view is predicted to show that view.
+
+    After `views` views, the next motion leads back to one of the earlier ones but the current; the prediction should be
+    nearest, by cosine, to its embedding among the embeddings of those. Adds `chance`, 1 / (views - 1).
+
+    Args:
+        subject: Who is measured.
+        material: On what.
+        views: Views seen before the motion, at least 3.
+        shuffle_motions: Give each sequence all the motions of another one: the control without path integration.
+    """
+    items, steps = material.draw("test", views, purpose=40 + views)
+    rng = np.random.default_rng([material.seed, 5, views])
+    back = rng.integers(views - 1, size=len(items))
+    rows = np.arange(len(items))
+    sequence = np.concatenate([steps, steps[rows, back][:, None]], axis=1)
+    motions = context_motions(material.test, items, sequence)
+    if shuffle_motions:
+        motions = motions[rng.permutation(len(items))]
+    prediction = _predict_with(subject, material.test, items, sequence, motions)
+    candidates = _targets(subject)[items[:, None], steps[:, :-1]]
+    ranked = retrieval(prediction, candidates, back)
+    return _mean_over_things(ranked.hits_at_1, items, material.seed) | {"chance": 1 / (views - 1)}
+
+
+def path_decoding(subject: Subject, material: Material, motions: int, *, ablate: str | None = None) -> Scores:
+    """R2 of the motion from the first view to the last, regressed from [z_agg; embedded last motion] (section 4.4).
+
+    It proves little alone: a random network carries the motions through. Show it with its controls.
+
+    Args:
+        subject: Who is measured.
+        material: On what.
+        motions: M, the length of the path.
+        ablate: None, "motions" (their embeddings are zeroed) or "vision" (z is zeroed).
+    """
+    model = subject.model
+    assert model.motion_embedding is not None
+    features, paths, items = {}, {}, {}
+    for part, view_set, z in _parts(subject, material):
+        items[part], steps = material.draw(part, motions + 1, purpose=60 + motions)
+        rows = z.online[items[part][:, None], steps[:, :-1]]
+        steps_motions = torch.from_numpy(context_motions(view_set, items[part], steps))
+        features[part] = _path_features(model, rows, steps_motions, ablate)
+        paths[part] = view_set.motions(items[part], steps[:, 0], steps[:, -1])
+    return _regression(features, paths, items["test"], material)
+
+
+def path_from_motions(material: Material, motions: int) -> Scores:
+    """R2 of the path regressed from the raw motions: the control that `path_decoding` has to be read against."""
+    features, paths, items = {}, {}, {}
+    for part, view_set in (("fit", material.fit), ("test", material.test)):
+        items[part], steps = material.draw(part, motions + 1, purpose=60 + motions)
+        features[part] = context_motions(view_set, items[part], steps).reshape(len(items[part]), -1)
+        paths[part] = view_set.motions(items[part], steps[:, 0], steps[:, -1])
+    return _regression(features, paths, items["test"], material)
+
+
+def _parts(subject: Subject, material: Material) -> tuple[tuple[str, ViewSet, Embeddings], ...]:
+    return ("fit", material.fit, subject.fit), ("test", material.test, subject.test)
+
+
+@torch.no_grad()
+def _aggregate(model: SeqJEPA, z: Tensor, motions: np.ndarray, *, batch: int = 4096) -> np.ndarray:
+    """Return (n, E) float32 aggregates of (n, M, D) embeddings and (n, M - 1, P) motions."""
+    device = next(model.parameters()).device
+    parts = []
+    for i in range(0, len(z), batch):
+        moved = torch.from_numpy(motions[i : i + batch]).to(device)
+        parts.append(model.aggregate(z[i : i + batch].to(device), moved).float().cpu())
+    return torch.cat(parts).numpy()
+
+
+def _predict(subject: Subject, view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    return _predict_with(subject, view_set, items, steps, context_motions(view_set, items, steps))
+
+
+@torch.no_grad()
+def _predict_with(
+    subject: Subject, view_set: ViewSet, items: np.ndarray, steps: np.ndarray, motions: np.ndarray
+) -> np.ndarray:
+    """Predict the last view of (n, M + 1) sequences from the M before, given (n, M, P) motions; (n, D)."""
+    device = next(subject.model.parameters()).device
+    z = subject.test.online[items[:, None], steps[:, :-1]]
+    z_agg = torch.from_numpy(_aggregate(subject.model, z, motions[:, :-1])).to(device)
+    return subject.model.predict(z_agg, torch.from_numpy(motions[:, -1]).to(device)).float().cpu().numpy()
+
+
+@torch.no_grad()
+def _targets(subject: Subject) -> np.ndarray:
+    """Return the (N, V, D) embeddings of the test views where predictions are scored."""
+    device = next(subject.model.parameters()).device
+    return subject.model.as_target(subject.test.target.to(device)).float().cpu().numpy()
+
+
+@torch.no_grad()
+def _path_features(model: SeqJEPA, z: Tensor, motions: Tensor, ablate: str | None) -> np.ndarray:
+    """Return (n, E + embedding) features of paths: [z_agg; embedded last motion]."""
+    assert model.motion_embedding is not None
+    device = next(model.parameters()).device
+    z, motions = z.to(device), motions.to(device)
+    embedded = model.motion_embedding(motions)  # (n, M, ·)
+    if ablate == "motions":
+        embedded = torch.zeros_like(embedded)
+    if ablate == "vision":
+        z = torch.zeros_like(z)
+    between = embedded[:, :-1] if model.config.aggregator_sees_motion else None
+    z_agg = model.aggregator(z, between)
+    return torch.cat([z_agg, embedded[:, -1]], dim=1).float().cpu().numpy()
+
+
+def _regression(
+    features: dict[str, np.ndarray], targets: dict[str, np.ndarray], items: np.ndarray, material: Material
+) -> Scores:
+    """Fit on "fit", score on "test"; R2 is averaged over the outputs."""
+    kind = material.test.motion_kind
+    result = regression_probe(
+        features["fit"],
+        targets["fit"],
+        features["test"],
+        targets["test"],
+        hidden=1024 if kind == "rotation" else None,
+        seed=material.seed,
+    )
+    truth = targets["test"]
+    things = int(items.max()) + 1
+    residual, total = np.zeros((things, truth.shape[1])), np.zeros((things, truth.shape[1]))
+    np.add.at(residual, items, (truth - result.prediction) ** 2)
+    np.add.at(total, items, (truth - truth.mean(axis=0)) ** 2)
+
+    def r2(chosen: np.ndarray) -> float:
+        return float(np.mean(1 - residual[chosen].sum(axis=0) / total[chosen].sum(axis=0)))
+
+    if kind == "rotation":
+        error = quaternion_angle(result.prediction, truth)
+    else:
+        error = np.linalg.norm(result.prediction - truth, axis=1)
+    return _with_interval(r2, things, material.seed) | {"median_error": float(np.median(error))}
+
+
+def _mean_over_things(values: np.ndarray, items: np.ndarray, seed: int) -> Scores:
+    """Average (n,) values within each thing, then over things."""
+    count = np.bincount(items)
+    per_thing = np.bincount(items, weights=values.astype(np.float64)) / count
+    return _with_interval(lambda chosen: float(per_thing[chosen].mean()), len(per_thing), seed)
+
+
+def _with_interval(
+    statistic: Callable[[np.ndarray], float], things: int, seed: int, *, resamples: int = 1000
+) -> Scores:
+    """Return the statistic over all things and its 95 % percentile interval over resampled things."""
+    rng = np.random.default_rng([seed, 7])
+    draws = [statistic(rng.integers(things, size=things)) for _ in range(resamples)]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {"value": statistic(np.arange(things)), "low": float(low), "high": float(high)}

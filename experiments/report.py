@@ -1,0 +1,135 @@
+"""Tables and figures of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_ROWS = (
+    ("relative_r2", "motion between two views, R2"),
+    ("individual_r2", "pose of one view, R2"),
+    ("top1_z", "class from one view, top-1"),
+    ("top1_z_agg_3", "class from z_agg of 3 views, top-1"),
+    ("top1_z_agg_5", "class from z_agg of 5 views, top-1"),
+    ("predictor_mrr", "predicted view among all, MRR"),
+    ("predictor_hit_at_1", "predicted view among all, Hit@1"),
+    ("view_return_4", "way back among 4 views"),
+    ("view_return_4_shuffled", "  the same, motions shuffled"),
+)
+
+
+def evaluation_table(results: dict[str, Any]) -> str:
+    """Return the main measures as text: the trained model beside the untrained one, with 95 % intervals."""
+    sizes = results["sizes"]
+    lines = [
+        f"{sizes['test_things']} held-out things ({results['split']} split), {sizes['classes']} classes, "
+        f"after {results['step']} updates",
+        "",
+        f"{'':38}{'trained':>22}{'untrained':>22}",
+    ]
+    for key, title in _ROWS:
+        if key in results["trained"]:
+            lines.append(f"{title:38}{_cell(results['trained'][key]):>22}{_cell(results['untrained'][key]):>22}")
+    angle = [f"{results[who]['relative_r2']['median_error']:.3g}" for who in ("trained", "untrained")]
+    unit = "degrees" if results["config"]["world"] == "rotation" else "image units"
+    lines.insert(4, f"{'  its median error, ' + unit:38}{angle[0]:>22}{angle[1]:>22}")
+    return "\n".join(lines)
+
+
+def _cell(scores: dict[str, float]) -> str:
+    return f"{scores['value']:.2f}  ({scores['low']:.2f}-{scores['high']:.2f})"
+
+
+def evaluation_figure(results: dict[str, Any], path: Path) -> None:
+    """Draw the measures of `results` and write them to `path` (a PNG)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2)
+    _draw_bars(axes[0, 0], results)
+    _draw_accuracy(axes[0, 1], results)
+    _draw_returns(axes[1, 0], results)
+    _draw_paths(axes[1, 1], results)
+    figure.suptitle(
+        f"{results['config']['world']} world, {results['step']} updates, "
+        f"{results['sizes']['test_things']} held-out things; bars and bands are 95 % intervals"
+    )
+    staged = path.with_name(f".{path.name}")
+    figure.savefig(staged, dpi=110, format="png")
+    staged.replace(path)
+
+
+_COLORS = {"trained": "#1f6f8b", "untrained": "#b9b4a7", "control": "#d1603d"}
+
+
+def _draw_bars(axes: Any, results: dict[str, Any]) -> None:
+    names = ("relative_r2", "individual_r2", "predictor_mrr", "predictor_hit_at_1")
+    for offset, who in ((-0.2, "trained"), (0.2, "untrained")):
+        for place, name in enumerate(names):
+            scores = results[who][name]
+            error = [[scores["value"] - scores["low"]], [scores["high"] - scores["value"]]]
+            label = who if place == 0 else None
+            axes.bar(place + offset, scores["value"], 0.38, yerr=error, capsize=2, color=_COLORS[who], label=label)
+    axes.set_xticks(range(len(names)), ["relative\nR2", "individual\nR2", "predictor\nMRR", "predictor\nHit@1"])
+    axes.set_title("Equivariance and prediction")
+    axes.legend(frameon=False)
+
+
+def _draw_accuracy(axes: Any, results: dict[str, Any]) -> None:
+    for who in ("trained", "untrained"):
+        _draw_curve(axes, results[who], "top1_z_agg_", who, _COLORS[who])
+        axes.axhline(results[who]["top1_z"]["value"], color=_COLORS[who], linestyle=":", label=f"{who}, one z")
+    axes.set_title("Class from z_agg")
+    axes.set_xlabel("views")
+    axes.set_ylabel("top-1")
+    axes.legend(frameon=False)
+
+
+def _draw_returns(axes: Any, results: dict[str, Any]) -> None:
+    _draw_curve(axes, results["trained"], "view_return_", "trained", _COLORS["trained"])
+    _draw_curve(
+        axes, results["trained"], "view_return_", "trained, motions shuffled", _COLORS["control"], suffix="_shuffled"
+    )
+    _draw_curve(axes, results["untrained"], "view_return_", "untrained", _COLORS["untrained"])
+    numbers = _numbers(results["trained"], "view_return_", "")
+    chance = [results["trained"][f"view_return_{n}"]["chance"] for n in numbers]
+    axes.plot(numbers, chance, color="black", linestyle=":", label="chance")
+    axes.set_title("The motion back to an earlier view predicts that view")
+    axes.set_xlabel("views seen")
+    axes.set_ylabel("share right")
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=False)
+
+
+def _draw_paths(axes: Any, results: dict[str, Any]) -> None:
+    for group, suffix, label, color, style in (
+        ("trained", "", "trained", _COLORS["trained"], "-"),
+        ("trained", "_no_motions", "motions zeroed", _COLORS["trained"], ":"),
+        ("trained", "_no_vision", "vision zeroed", _COLORS["trained"], "--"),
+        ("untrained", "", "untrained", _COLORS["untrained"], "-"),
+        ("controls", "_raw_motions", "raw motions", _COLORS["control"], "-"),
+    ):
+        if _numbers(results[group], "path_r2_", suffix):
+            _draw_curve(axes, results[group], "path_r2_", label, color, suffix=suffix, style=style)
+    axes.set_title("Path decoded from [z_agg; last motion], with its controls")
+    axes.set_xlabel("motions")
+    axes.set_ylabel("R2")
+    axes.legend(frameon=False)
+
+
+def _numbers(measures: dict[str, Any], prefix: str, suffix: str) -> list[int]:
+    """Return the numbers n for which `measures` has prefix + n + suffix."""
+    middles = [k[len(prefix) : len(k) - len(suffix)] for k in measures if k.startswith(prefix) and k.endswith(suffix)]
+    return sorted(int(m) for m in middles if m.isdigit())
+
+
+def _draw_curve(
+    axes: Any, measures: dict[str, Any], prefix: str, label: str, color: str, *, suffix: str = "", style: str = "-"
+) -> None:
+    numbers = _numbers(measures, prefix, suffix)
+    scores = [measures[f"{prefix}{n}{suffix}"] for n in numbers]
+    axes.plot(numbers, [s["value"] for s in scores], style, marker="o", markersize=3, color=color, label=label)
+    axes.fill_between(numbers, [s["low"] for s in scores], [s["high"] for s in scores], color=color, alpha=0.15, lw=0)
+    axes.set_xticks(numbers)

@@ -1,0 +1,104 @@
+"""Where a run writes its numbers: TensorBoard, `metrics.csv` and the terminal.
+
+Columns of `metrics.csv`, which are also the TensorBoard tags (a cell is empty where a quantity was not measured at that step):
+
+| column | meaning |
+| --- | --- |
+| step | updates so far (the x axis in TensorBoard) |
+| glimpses | glimpses seen so far |
+| seconds | training time so far, over all resumptions |
+| glimpses_per_second | since the row before, acting and learning together |
+| loss | the objective on the last batch; it does not tell how good the model is |
+| loss/cosine, loss/variance, loss/covariance | its terms, unweighted |
+| learning_rate, tau | of the optimiser and the target encoder |
+| gradient_norm | before clipping |
+| z_std | mean over dimensions of the std of z in the batch |
+| probe/relative_r2 | R2 of the motion between two views, read from their embeddings, validation objects or images |
+| probe/top1_z_agg | class accuracy from z_agg over three views, on the same |
+| probe/rankme | effective rank of z (Garrido et al., 2023) |
+| probe/z_std | mean over dimensions of the std of z over the validation views |
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from ..world_model.checkpoint import CheckpointError
+
+COLUMNS = (
+    "step",
+    "glimpses",
+    "seconds",
+    "glimpses_per_second",
+    "loss",
+    "loss/cosine",
+    "loss/variance",
+    "loss/covariance",
+    "learning_rate",
+    "tau",
+    "gradient_norm",
+    "z_std",
+    "probe/relative_r2",
+    "probe/top1_z_agg",
+    "probe/rankme",
+    "probe/z_std",
+)
+
+
+class RunLog:
+    """Appends rows of metrics to a run's folder.
+
+    Args:
+        folder: the run's folder.
+        resume_step: rows after this step, left by an interrupted stretch, are dropped; 0 for a fresh run.
+    """
+
+    def __init__(self, folder: Path, *, resume_step: int = 0) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._path = folder / "metrics.csv"
+        self._keep_until(resume_step)
+        self._writer = SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)
+
+    def write(self, row: dict[str, float]) -> None:
+        """Append one row; its keys are among `COLUMNS` and include "step"."""
+        unknown = set(row) - set(COLUMNS)
+        assert not unknown, f"undocumented metrics {unknown}"
+        try:
+            with self._path.open("a", newline="") as file:
+                csv.writer(file).writerow([_cell(row.get(name)) for name in COLUMNS])
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {self._path}: {error}. Free some space and go on with --resume"
+            ) from error
+        for name, value in row.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, int(row["step"]))
+
+    def close(self) -> None:
+        """Flush TensorBoard's file."""
+        self._writer.close()
+
+    def _keep_until(self, step: int) -> None:
+        rows: list[list[str]] = []
+        if self._path.exists():
+            with self._path.open(newline="") as file:
+                rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(COLUMNS) and int(row[0]) <= step]
+        staged = self._path.with_suffix(".writing")
+        with staged.open("w", newline="") as file:
+            csv.writer(file).writerows([list(COLUMNS), *rows])
+        os.replace(staged, self._path)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a `metrics.csv`, without their empty cells."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

@@ -1,0 +1,257 @@
+"""`glimpseworld train`: an agent acts, a seq-JEPA learns from what it sees, and both go on in turns."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..agents.rollout import Rollout
+from ..envs.core import GlimpseVectorEnv
+from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
+from ..world_model.learner import Learner
+from ..world_model.probes import feature_std, rankme
+from ..world_model.replay import SequenceReplay
+from ..world_model.seq_jepa import SeqJEPA
+from .config import TrainConfig, from_dict, make_agent, make_world, model_config
+from .measure import Material, relative_r2, top1_from_context
+from .run_log import RunLog
+from .view_sets import balanced_items, make_view_set
+
+PROBE_CONTEXT = 3
+"""Views behind the z_agg of the probes during training."""
+
+
+class Trainer:
+    """Everything a run consists of, with the means to save and restore all of it.
+
+    Args:
+        config: The settings.
+        folder: The run's folder.
+    """
+
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        agent_seed, replay_seed, probe_seed = np.random.SeedSequence(config.seed).spawn(3)
+        self.generators = {"agent": np.random.default_rng(agent_seed), "replay": np.random.default_rng(replay_seed)}
+        torch.manual_seed(config.seed)  # initial weights and dropout
+        world = make_world(config, "train")
+        self.envs = GlimpseVectorEnv(world, num_envs=config.num_envs, max_episode_steps=config.episode_steps)
+        self.rollout = Rollout(self.envs, make_agent(config, world, self.generators["agent"]), config.seed)
+        self.replay = SequenceReplay(
+            config.replay.capacity,
+            world.glimpse_space.shape,  # pyright: ignore[reportArgumentType]
+            world.motion_kind,
+            world.motion_space.shape[0],
+            config.num_envs,
+        )
+        self.learner = Learner(SeqJEPA(model_config(config, world)), config.learner, device=config.device)
+        self.material = probe_material(config, np.random.default_rng(probe_seed))
+        self.glimpses = 0
+        self.seconds = 0.0
+
+    def advance(self) -> dict[str, float]:
+        """Act until the ratio of glimpses to updates is met, then take one update; return its metrics."""
+        due = self.config.warmup_glimpses + self.config.glimpses_per_update * (self.learner.steps + 1)
+        options = self.config.replay
+        while self.glimpses < due or not self.replay.can_sample(options.context, options.targets):
+            step = self.rollout.step()
+            self.replay.add(step.glimpse, step.motion, step.first)
+            self.glimpses += self.config.num_envs
+        windows = self.replay.sample(
+            self.config.batch_size,
+            context=options.context,
+            targets=options.targets,
+            mode=options.windows,
+            generator=self.generators["replay"],
+        )
+        return self.learner.update(windows)
+
+    def probe(self) -> dict[str, float]:
+        """Measure the model on validation things; keys as in `run_log`."""
+        model = self.learner.model
+        subject = self.material.subject(model)
+        found = {
+            "probe/relative_r2": relative_r2(subject, self.material)["value"],
+            "probe/top1_z_agg": top1_from_context(subject, self.material, PROBE_CONTEXT)["value"],
+        }
+        z = subject.test.online.flatten(0, 1).numpy()
+        model.train()
+        return found | {"probe/rankme": rankme(z), "probe/z_std": feature_std(z)}
+
+    def save(self) -> Path:
+        """Write a checkpoint. That of a finished run leaves the replay and the environments out."""
+        finished = self.learner.steps >= self.config.learner.total_steps
+        arrays = self.learner.arrays()
+        replay_state: dict[str, Any] = {}
+        if not finished:
+            saved = self.replay.state_dict()
+            arrays["replay"] = {key: value for key, value in saved.items() if isinstance(value, np.ndarray)}
+            arrays["rollout"] = self.rollout.state()
+            replay_state = {key: value for key, value in saved.items() if key not in arrays["replay"]}
+        state = {
+            "steps": self.learner.steps,
+            "glimpses": self.glimpses,
+            "seconds": self.seconds,
+            "replay": replay_state,
+            "generators": {name: rng.bit_generator.state for name, rng in self.generators.items()},
+            "torch_generator": torch.get_rng_state().tolist(),
+            "model": self.learner.model.config.to_dict(),
+        }
+        if self.learner.device.type == "cuda":
+            state["cuda_generator"] = torch.cuda.get_rng_state(self.learner.device).tolist()
+        return save_checkpoint(
+            self.folder / "checkpoints", self.learner.steps, arrays, state, keep=1 if finished else 2
+        )
+
+    def restore(self, checkpoint: Path) -> None:
+        """Go back to where `checkpoint` was written.
+
+        Raises:
+            CheckpointError: if it cannot be read or is that of a finished run.
+        """
+        arrays, state = load_checkpoint(checkpoint)
+        if "replay" not in arrays:
+            raise CheckpointError(
+                f"the run in {self.folder} is finished; look at it with: glimpseworld evaluate {self.folder}"
+            )
+        self.learner.load_arrays(arrays, state["steps"])
+        self.replay.load_state_dict({**arrays["replay"], **state["replay"]})
+        self.rollout.set_state(arrays["rollout"])
+        self.glimpses, self.seconds = state["glimpses"], state["seconds"]
+        for name, rng in self.generators.items():
+            rng.bit_generator.state = state["generators"][name]
+        torch.set_rng_state(torch.tensor(state["torch_generator"], dtype=torch.uint8))
+        if "cuda_generator" in state:
+            torch.cuda.set_rng_state(torch.tensor(state["cuda_generator"], dtype=torch.uint8), self.learner.device)
+
+
+def probe_material(config: TrainConfig, rng: np.random.Generator) -> Material:
+    """Return small view sets for the probes during training: fitted on training things, scored on validation things."""
+    fit_world, test_world = make_world(config, "train"), make_world(config, "validation")
+    return Material(
+        fit=make_view_set(fit_world, balanced_items(fit_world, 384, rng), 8, rng),
+        test=make_view_set(test_world, balanced_items(test_world, 192, rng), 8, rng),
+        seed=config.seed,
+        fit_samples=4_000,
+        test_samples=1_536,
+    )
+
+
+def train(config: TrainConfig, folder: Path, *, resume: bool = False, stop_after: int | None = None) -> None:
+    """Run, or go on with, the training in `folder`.
+
+    Args:
+        config: The settings; for a resumed run those it was started with.
+        folder: The run's folder, which must be new unless `resume`.
+        resume: Go on from the newest checkpoint.
+        stop_after: Leave off after this update, as an interruption would; None to go to the end.
+
+    Raises:
+        CheckpointError: if there is nothing to resume, or a checkpoint cannot be read or written.
+        LossNotFiniteError: if the loss is NaN or infinite.
+    """
+    trainer = Trainer(config, folder)
+    if resume:
+        checkpoint = latest_checkpoint(folder / "checkpoints")
+        if checkpoint is None:
+            raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start the run again")
+        trainer.restore(checkpoint)
+    log = RunLog(folder, resume_step=trainer.learner.steps)
+    total = config.learner.total_steps
+    try:
+        pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds; a log file needs fewer lines than a terminal
+        with tqdm(
+            total=total, initial=trainer.learner.steps, unit="step", dynamic_ncols=True, mininterval=pause
+        ) as bar:
+            _loop(trainer, log, bar, total if stop_after is None else min(stop_after, total))
+    finally:
+        log.close()
+
+
+def _loop(trainer: Trainer, log: RunLog, bar: Any, last: int) -> None:
+    """Advance to update `last`, logging, probing and saving on the way."""
+    config, learner = trainer.config, trainer.learner
+    total = config.learner.total_steps
+    shown: dict[str, str] = {}
+    glimpses, clock = trainer.glimpses, time.monotonic()
+    began, before = time.monotonic(), trainer.seconds
+    while learner.steps < last:
+        metrics = trainer.advance()
+        bar.update(1)
+        step = learner.steps
+        probing = step % config.probe_every == 0 or step == total
+        if step % config.log_every == 0 or probing:
+            trainer.seconds = before + time.monotonic() - began
+            now = time.monotonic()
+            rate, glimpses, clock = (trainer.glimpses - glimpses) / max(now - clock, 1e-9), trainer.glimpses, now
+            row = {"step": step, "glimpses": trainer.glimpses, "seconds": trainer.seconds, "glimpses_per_second": rate}
+            if probing:
+                found = trainer.probe()
+                shown |= {"R2": f"{found['probe/relative_r2']:.2f}", "top1": f"{found['probe/top1_z_agg']:.2f}"}
+                metrics |= found
+                clock = time.monotonic()
+            log.write(row | metrics)
+            shown |= {"loss": f"{metrics['loss']:.3f}", "glimpses/s": f"{rate:.0f}"}
+            bar.set_postfix(shown)
+        if step % config.checkpoint_every == 0 or step == total:
+            trainer.seconds = before + time.monotonic() - began
+            trainer.save()
+            clock = time.monotonic()
+
+
+def new_run_folder(root: Path, name: str, seed: int) -> Path:
+    """Make and return a folder named by preset, seed and time, with a number where that is taken."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    for attempt in range(100):
+        folder = root / (f"{name}-seed{seed}-{stamp}" + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"no free name for a run in {root}")
+
+
+def save_config(config: TrainConfig, folder: Path) -> None:
+    """Write `config.json`, which `load_config` reads."""
+    write_json(folder / "config.json", asdict(config))
+
+
+def load_config(folder: Path) -> TrainConfig:
+    """Return the settings of the run in `folder`.
+
+    Raises:
+        CheckpointError: if the folder is no run.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} is no run: expected a folder that `glimpseworld train` made, with config.json in it"
+        )
+    return from_dict(TrainConfig, json.loads(path.read_text()))
+
+
+def load_model(folder: Path, device: str = "cpu") -> tuple[SeqJEPA, int]:
+    """Return the newest model of the run in `folder`, in eval mode, and the update it is from.
+
+    Raises:
+        CheckpointError: if there is none, or it cannot be read.
+    """
+    from ..world_model.seq_jepa import SeqJEPAConfig
+
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    arrays, state = load_checkpoint(checkpoint, only=["model"])
+    model = SeqJEPA(SeqJEPAConfig.from_dict(state["model"]))
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
+    return model.to(device).eval(), state["steps"]

@@ -1,0 +1,74 @@
+"""`glimpseworld train PRESET`, from the command line to the closing table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from .config import TrainConfig, presets
+from .evaluate import EvaluateConfig, evaluate
+from .report import evaluation_table
+from .train import load_config, new_run_folder, save_config, train
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class ResumeConfig:
+    """Go on with an interrupted run, as if it had never stopped."""
+
+    resume: Path
+    """The run's folder."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command: `PRESET [options]` or `--resume RUN`."""
+    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+        folder = tyro.cli(ResumeConfig, args=arguments, prog="glimpseworld train").resume
+        config, name, resume = load_config(folder), folder.name, True
+    else:
+        name, config = _parse(arguments)
+        folder, resume = new_run_folder(RUNS, name, config.seed), False
+        save_config(config, folder)
+    print(f"run {folder}: {config.learner.total_steps} updates, {config.world} world. Resume with --resume {folder}")
+    train(config, folder, resume=resume)
+    print("\nevaluating on held-out things")
+    results = evaluate(EvaluateConfig(run=folder, effort="quick", device=config.device))
+    print(evaluation_table(results))
+    print(_closing(folder, config))
+
+
+def _parse(arguments: list[str]) -> tuple[str, TrainConfig]:
+    """Return the preset's name and the settings.
+
+    Raises:
+        ValueError: for an unknown preset.
+    """
+    known = presets()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
+        raise ValueError(f"no preset {arguments[0]!r}; there are {', '.join(known)}")
+    description = "Train a seq-JEPA online. Start from a preset and override what you like; or --resume RUN."
+    config = tyro.extras.overridable_config_cli(
+        known, prog="glimpseworld train", description=description, args=arguments, config=(tyro.conf.FlagConversionOff,)
+    )
+    return arguments[0], config
+
+
+def _closing(folder: Path, config: TrainConfig) -> str:
+    env = "GlimpseWorld/ObjectRotation-v0" if config.world == "rotation" else "GlimpseWorld/Saccade-v0"
+    return "\n".join(
+        [
+            "",
+            f"run      {folder}",
+            f"figure   {folder / 'results.png'}",
+            f"results  {folder / 'results.json'}",
+            "",
+            "next:",
+            f"  glimpseworld evaluate {folder}          # more samples, all controls",
+            f"  glimpseworld rollout --env {env} --record episode.mp4",
+            "  tensorboard --logdir runs",
+        ]
+    )

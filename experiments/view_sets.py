@@ -1,0 +1,96 @@
+"""Views of many objects or images from drawn poses, and what a model makes of them: the material of every probe."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..envs.core import World
+from ..world_model.motion import MotionKind, relative
+from ..world_model.seq_jepa import SeqJEPA
+from ..world_model.views import normalize_views
+
+
+class ViewSet(NamedTuple):
+    """V views of each of N objects or images.
+
+    `views` (N, V, H, W, C) uint8; `poses` (N, V, P) float64; `labels` (N,) int64; `motion_kind`; `num_classes`.
+    """
+
+    views: np.ndarray
+    poses: np.ndarray
+    labels: np.ndarray
+    motion_kind: MotionKind
+    num_classes: int
+
+    def motions(self, items: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Return the (..., P) float32 motions from views `start` to views `end` of `items` (index arrays, (...))."""
+        return relative(self.motion_kind, self.poses[items, start], self.poses[items, end]).astype(np.float32)
+
+
+def make_view_set(world: World, items: np.ndarray, views: int, rng: np.random.Generator) -> ViewSet:
+    """Draw `views` independent poses of each of `items` (n,) and look from them."""
+    index = np.repeat(items, views)
+    poses = world.draw_poses(rng.random((len(index), 3)))
+    randomness = rng.random((len(index), 4))
+    seen = np.concatenate(
+        [world.view(index[i : i + 512], poses[i : i + 512], randomness[i : i + 512]) for i in range(0, len(index), 512)]
+    )
+    return ViewSet(
+        views=seen.reshape(len(items), views, *seen.shape[1:]),
+        poses=poses.reshape(len(items), views, -1),
+        labels=world.labels[items],
+        motion_kind=world.motion_kind,
+        num_classes=len(world.class_names),
+    )
+
+
+def balanced_items(world: World, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return up to `count` different things of `world`, drawn so that classes are as even as can be; (n,) int64."""
+    order = rng.permutation(len(world.labels))
+    labels = world.labels[order]
+    by_class = np.argsort(labels, kind="stable")
+    first = np.searchsorted(labels[by_class], np.arange(len(world.class_names)))
+    rank = np.arange(len(order)) - first[labels[by_class]]  # how many of its class come before
+    return order[by_class][np.argsort(rank, kind="stable")][:count]
+
+
+class Embeddings(NamedTuple):
+    """What a model makes of a view set: `online` and `target` (N, V, D) float32, by the encoder and its EMA copy."""
+
+    online: Tensor
+    target: Tensor
+
+
+@torch.no_grad()
+def embed(model: SeqJEPA, views: np.ndarray, *, batch: int = 256) -> Embeddings:
+    """Embed (N, V, H, W, C) uint8 views with a model in eval mode."""
+    assert not model.training
+    device = next(model.parameters()).device
+    items, count = views.shape[:2]
+    flat = views.reshape(items * count, *views.shape[2:])
+    online, target = [], []
+    for start in range(0, len(flat), batch):
+        pixels = normalize_views(flat[start : start + batch], device=device)[None]
+        online.append(model.encode(pixels)[0].float().cpu())
+        target.append(model.encode_target(pixels)[0].float().cpu())
+    return Embeddings(torch.cat(online).reshape(items, count, -1), torch.cat(target).reshape(items, count, -1))
+
+
+@torch.no_grad()
+def calibrate_untrained(model: SeqJEPA, views: np.ndarray, *, batch: int = 256) -> None:
+    """Give an untrained model's BatchNorms the statistics of (n, H, W, C) uint8 views, so that it is a fair control."""
+    device = next(model.parameters()).device
+    norms = [m for m in model.encoder.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    model.train()
+    for start in range(0, len(views), batch):
+        model.encode(normalize_views(views[start : start + batch], device=device)[None])
+    model.eval()
+    model.update_target(0.0)
+    model.target_statistics.observe(model.encode_target(normalize_views(views[:batch], device=device)[None]))

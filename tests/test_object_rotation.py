@@ -1,0 +1,114 @@
+"""The world of rotations: R_{t+1} = R_t exp(action) against SciPy, limits, lighting, and what is seen."""
+
+import numpy as np
+import pytest
+from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld, uniform_rotations
+from scipy.spatial.transform import Rotation
+
+SMALL = {"members_per_family": 1, "size": 16}
+
+
+def test_the_action_turns_in_the_objects_own_frame():
+    envs = ObjectRotationVectorEnv(num_envs=5, max_angle=0.9, **SMALL)
+    _, info = envs.reset(seed=0)
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        before = Rotation.from_quat(info["orientation"])
+        actions = rng.uniform(-1, 1, (5, 3))
+        obs, *_, info = envs.step(actions)
+        expected = before * Rotation.from_rotvec(0.9 * actions)
+        after = Rotation.from_quat(info["orientation"])
+        assert (expected.inv() * after).magnitude().max() < 1e-6
+        motion = obs["motion"].astype(np.float64)
+        np.testing.assert_allclose(np.linalg.norm(motion, axis=1), 1, atol=1e-6)
+        assert (motion[:, 3] >= 0).all()
+        assert (info["orientation"][:, 3] >= 0).all()
+        assert ((before * Rotation.from_quat(motion)).inv() * after).magnitude().max() < 1e-6
+
+
+def test_motions_compose_to_the_pose_difference():
+    envs = ObjectRotationVectorEnv(num_envs=2, rotation="3diebench", **SMALL)
+    _, first = envs.reset(seed=3)
+    path = Rotation.identity(2)
+    for _ in range(8):
+        obs, *_, info = envs.step(envs.action_space.sample())
+        path = path * Rotation.from_quat(obs["motion"])
+    direct = Rotation.from_quat(first["orientation"]).inv() * Rotation.from_quat(info["orientation"])
+    assert (path.inv() * direct).magnitude().max() < 1e-5
+
+
+def test_the_3diebench_range_is_a_joint_limit():
+    envs = ObjectRotationVectorEnv(num_envs=64, rotation="3diebench", max_angle=1.5, **SMALL)
+    _, info = envs.reset(seed=0)
+    rng = np.random.default_rng(0)
+    stopped = 0
+    for _ in range(6):
+        before = Rotation.from_quat(info["orientation"])
+        assert np.abs(before.as_euler("xyz")).max() <= np.pi / 2 + 1e-6
+        actions = rng.uniform(-1, 1, (64, 3))
+        obs, *_, info = envs.step(actions)
+        after = Rotation.from_quat(info["orientation"])
+        free = before * Rotation.from_rotvec(1.5 * actions)
+        inside = np.abs(free.as_euler("xyz")).max(axis=1) <= np.pi / 2
+        assert (free[inside].inv() * after[inside]).magnitude().max(initial=0) < 1e-6
+        assert ((before * Rotation.from_quat(obs["motion"])).inv() * after).magnitude().max() < 1e-6
+        stopped += (~inside).sum()
+    assert stopped > 20
+
+
+def test_starts_are_spread_as_documented():
+    world = ObjectRotationWorld(**SMALL)
+    rng = np.random.default_rng(0)
+    quaternions = uniform_rotations(rng.random((20_000, 3)))
+    turned = Rotation.from_quat(quaternions).apply([0.6, 0.0, 0.8])
+    np.testing.assert_allclose(turned.mean(axis=0), 0, atol=0.02)
+    np.testing.assert_allclose(np.cov(turned.T), np.eye(3) / 3, atol=0.02)
+    angles = Rotation.from_quat(quaternions).magnitude()
+    np.testing.assert_allclose(np.mean(angles), np.pi / 2 + 2 / np.pi, atol=0.02)  # of uniform rotations
+    assert world.draw_poses(rng.random((4, 3))).shape == (4, 4)
+    bounded = ObjectRotationWorld(rotation="3diebench", **SMALL).draw_poses(rng.random((5_000, 3)))
+    euler = Rotation.from_quat(bounded).as_euler("xyz")
+    np.testing.assert_allclose(np.histogram(euler[:, 0], 4, (-np.pi / 2, np.pi / 2))[0] / 5_000, 0.25, atol=0.03)
+
+
+@pytest.mark.parametrize(("lighting", "distinct"), [("step", 5), ("episode", 1), ("fixed", 1)])
+def test_lighting_is_drawn_when_it_should_be(lighting, distinct):
+    envs = ObjectRotationVectorEnv(num_envs=1, lighting=lighting, **SMALL)
+    first = [envs.reset(seed=0)[0]["glimpse"]] + [envs.step(np.zeros((1, 3)))[0]["glimpse"] for _ in range(4)]
+    assert len({view.tobytes() for view in first}) == distinct
+    # The corner shows floor only, so it tells the light whatever the object: another episode, another light.
+    other = envs.reset()[0]["glimpse"][0, 0, 0]
+    assert (other.tolist() == first[0][0, 0, 0].tolist()) == (lighting == "fixed")
+
+
+def test_view_agrees_with_acting():
+    envs = ObjectRotationVectorEnv(num_envs=3, lighting="fixed", **SMALL)
+    _, info = envs.reset(seed=1)
+    obs, *_, info = envs.step(np.full((3, 3), 0.5))
+    seen = envs.world.view(info["index"], info["orientation"], np.full((3, 4), 0.5))
+    np.testing.assert_array_equal(seen, obs["glimpse"])
+
+
+def test_splits_show_different_objects():
+    worlds = [ObjectRotationWorld(split=split, **SMALL) for split in ("train", "validation", "test")]
+    index, pose, uniform = np.arange(30), np.tile([[0.0, 0.0, 0.0, 1.0]], (30, 1)), np.full((30, 4), 0.5)
+    views = [world.view(index, pose, uniform) for world in worlds]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert (views[a] != views[b]).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_angle": 0}, "max_angle"),
+        ({"rotation": "sideways"}, "rotation must be"),
+        ({"lighting": "never"}, "lighting must be"),
+        ({"palette": "grey"}, "palette"),
+        ({"split": "dev"}, "split"),
+        ({"objects": "cubes"}, "cubes"),
+        ({"size": 0}, "size"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        ObjectRotationWorld(**{**SMALL, **options})
