@@ -1,0 +1,167 @@
+"""Losses: the paper's cosine, the additions that make a small model learn faster, and the statistics they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def cosine_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of 1 - cos(prediction, target), a float32 scalar in [0, 2]; the norms do not matter.
+
+    Args:
+        prediction: (..., D), any float type.
+        target: (..., D), the same shape.
+
+    Source: seq-JEPA, section 3.
+    """
+    return 1 - F.cosine_similarity(prediction.float(), target.float(), dim=-1).mean()
+
+
+def mean_and_std(x: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """Return mean and std of `x` (..., D) over all leading axes, each (D,) float32; `eps` is added to the variance."""
+    rows = x.float().flatten(0, -2)
+    return rows.mean(0), torch.sqrt(rows.var(0, correction=0) + eps)
+
+
+def standardize(x: Tensor, eps: float = 1e-6) -> Tensor:
+    """Return `x` (..., D) as float32 with mean 0 and standard deviation 1 in each dimension over all leading axes.
+
+    A constant dimension becomes 0: `eps` is added to the variance.
+    """
+    mean, std = mean_and_std(x, eps)
+    return (x.float() - mean) / std
+
+
+def variance_term(z: Tensor, eps: float = 1e-4) -> Tensor:
+    """Return the mean over dimensions of relu(1 - std), a float32 scalar: 0 once each dimension of `z` has std 1.
+
+    Args:
+        z: (..., D), at least two rows; the standard deviation is over all leading axes.
+        eps: Added to the variance, so that the gradient is finite where z has collapsed.
+
+    Source: Bardes et al. 2022 (VICReg), equations 1 and 2.
+    """
+    std = torch.sqrt(z.float().flatten(0, -2).var(0) + eps)
+    return F.relu(1 - std).mean()
+
+
+def covariance_term(z: Tensor) -> Tensor:
+    """Return the sum of squared off-diagonal covariances over D, a float32 scalar: 0 for uncorrelated dimensions.
+
+    Args:
+        z: (..., D), at least two rows; the covariance is over all leading axes.
+
+    Source: Bardes et al. 2022 (VICReg), equations 3 and 4.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        rows = z.float().flatten(0, -2)
+        rows = rows - rows.mean(0)
+        covariance = rows.T @ rows / (len(rows) - 1)  # (D, D)
+        return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[-1]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: 1 - cos(prediction, target), plus weighted terms on the online embeddings. JSON-able.
+
+    Attributes:
+        standardize_targets: Standardise each dimension of the targets over the batch before the cosine, so that what
+            all targets share earns nothing (this project; compare the centring of DINO, Caron et al. 2021).
+        variance: Weight of `variance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
+        covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
+
+    Raises:
+        ValueError: A weight is negative.
+    """
+
+    standardize_targets: bool = False
+    variance: float = 0.0
+    covariance: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("variance", "covariance"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
+
+    @classmethod
+    def paper(cls) -> Objective:
+        """Return the seq-JEPA paper's objective: the cosine and nothing else."""
+        return cls()
+
+    @classmethod
+    def plus(cls) -> Objective:
+        """Return seq-JEPA+: standardised targets, variance 0.5, covariance 0.02."""
+        return cls(standardize_targets=True, variance=0.5, covariance=0.02)
+
+    def __call__(self, prediction: Tensor, target: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
+
+        Args:
+            prediction: (B, K, D).
+            target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
+            z: Online embeddings of the context, (B, M, D).
+        """
+        terms = {"cosine": cosine_loss(prediction, target)}
+        loss = terms["cosine"]
+        if self.variance:
+            terms["variance"] = variance_term(z)
+            loss = loss + self.variance * terms["variance"]
+        if self.covariance:
+            terms["covariance"] = covariance_term(z)
+            loss = loss + self.covariance * terms["covariance"]
+        return loss, {name: term.detach() for name, term in terms.items()}
+
+
+class TargetStatistics(nn.Module):
+    """Running mean, standard deviation and norm of the targets, which turn a prediction into an embedding again.
+
+    The cosine leaves the norm of a prediction free, and standardised targets move its origin and axes as well. Fed back
+    as a token without undoing both, a prediction is unlike anything the aggregator was trained on.
+
+    Args:
+        z_dim: Length D of a target.
+        standardized: Whether predictions are scored against standardised targets.
+        rate: Weight of the newest batch in the running averages; the first 1 / rate batches are averaged evenly.
+    """
+
+    mean: Tensor
+    std: Tensor
+    norm: Tensor
+    batches: Tensor
+
+    def __init__(self, z_dim: int, standardized: bool, rate: float = 0.01) -> None:
+        super().__init__()
+        self.standardized = standardized
+        self.rate = rate
+        self.register_buffer("mean", torch.zeros(z_dim))
+        self.register_buffer("std", torch.ones(z_dim))
+        self.register_buffer("norm", torch.tensor(float(z_dim)).sqrt())
+        self.register_buffer("batches", torch.tensor(0.0))
+
+    @torch.no_grad()
+    def observe(self, target: Tensor) -> None:
+        """Move the running averages towards a batch of raw targets (..., D)."""
+        self.batches += 1
+        weight = (1 / self.batches).clamp(min=self.rate)
+        mean, std = mean_and_std(target)
+        self.mean.lerp_(mean, weight)
+        self.std.lerp_(std, weight)
+        self.norm.lerp_(target.float().norm(dim=-1).mean(), weight)
+
+    def as_target(self, z: Tensor) -> Tensor:
+        """Return raw target embeddings (..., D) in the space where predictions are scored, by the running averages."""
+        return (z.float() - self.mean) / self.std if self.standardized else z
+
+    def as_token(self, prediction: Tensor) -> Tensor:
+        """Return predictions (..., D) as embeddings: given the norm that targets have, then the standardisation undone.
+
+        A standardised target has norm sqrt(D) in the mean square; one that is not has the running mean norm.
+        """
+        direction = F.normalize(prediction.float(), dim=-1)
+        if self.standardized:
+            return direction * prediction.shape[-1] ** 0.5 * self.std + self.mean
+        return direction * self.norm

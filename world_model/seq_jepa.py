@@ -1,0 +1,429 @@
+"""seq-JEPA: a world model as verbs — encode, aggregate, predict, rollout — and one loss that trains them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from .aggregator import Aggregator, MotionEmbedding, Predictor
+from .encoder import EncoderName, build_encoder
+from .objectives import Objective, TargetStatistics, standardize
+
+Condition = Literal["both", "aggregator", "predictor", "none"]
+
+
+@dataclass(frozen=True)
+class SeqJEPAConfig:
+    """Everything that `SeqJEPA` is built from, JSON-able by `to_dict`; sizes other than the encoder's are the paper's.
+
+    Attributes:
+        encoder: "small", "resnet18" (ImageNet stem) or "resnet18-cifar" (the paper's for 32x32 views).
+        size: Side of the views in pixels; None is any, for ResNets only.
+        channels: Channels of a view.
+        z_dim: Length D of an embedding; 512 for ResNets.
+        motion_dim: Length A of a motion: 4 for quaternions, 2 for saccades; 0 for a model without motions.
+        motion_embedding: Length of an embedded motion.
+        layers: Transformer layers of the aggregator.
+        heads: Attention heads of the aggregator.
+        dropout: Probability of dropout in the aggregator.
+        predictor_hidden: Hidden units of the predictor.
+        condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
+        objective: What training minimises.
+
+    Raises:
+        ValueError: A value is out of range, or sizes do not fit each other.
+    """
+
+    encoder: EncoderName = "small"
+    size: int | None = 32
+    channels: int = 3
+    z_dim: int = 128
+    motion_dim: int = 4
+    motion_embedding: int = 128
+    layers: int = 3
+    heads: int = 4
+    dropout: float = 0.1
+    predictor_hidden: int = 1024
+    condition: Condition = "both"
+    objective: Objective = field(default_factory=Objective.paper)
+
+    def __post_init__(self) -> None:
+        if self.condition not in get_args(Condition):
+            raise ValueError(f"condition must be one of {get_args(Condition)}, got {self.condition!r}")
+        for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.motion_dim < 0:
+            raise ValueError(f"motion_dim must be 0 (no motions) or more, got {self.motion_dim}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
+
+    @property
+    def aggregator_sees_motion(self) -> bool:
+        """Whether the tokens carry embedded motions."""
+        return self.motion_dim > 0 and self.condition in ("both", "aggregator")
+
+    @property
+    def predictor_sees_motion(self) -> bool:
+        """Whether the predictor is given the embedded motion to the target."""
+        return self.motion_dim > 0 and self.condition in ("both", "predictor")
+
+    @property
+    def token_dim(self) -> int:
+        """Length E of a token and of z_agg."""
+        return self.z_dim + self.motion_embedding * self.aggregator_sees_motion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a nested dict of JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> SeqJEPAConfig:
+        """Return the config that `to_dict` made `settings` of.
+
+        Raises:
+            ValueError: A setting is unknown.
+        """
+        for kind, given in ((cls, settings), (Objective, settings.get("objective", {}))):
+            unknown = sorted(set(given) - {f.name for f in fields(kind)})
+            if unknown:
+                raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
+        return cls(**{**settings, "objective": Objective(**settings.get("objective", {}))})
+
+
+class SeqJEPAOutput(NamedTuple):
+    """What `SeqJEPA.forward` returns; K is absent from `prediction` and `target` if `num_targets` was None.
+
+    Attributes:
+        loss: The objective, float32 scalar.
+        z: Online embeddings of the context, (B, M, D).
+        z_agg: The aggregate of the context, (B, E).
+        prediction: Predicted targets, (B, K, D).
+        target: What the predictions are scored against, (B, K, D), no gradient: embeddings by the target encoder,
+            standardised if the objective says so.
+        terms: Unweighted terms of the loss by name, detached float32 scalars.
+    """
+
+    loss: Tensor
+    z: Tensor
+    z_agg: Tensor
+    prediction: Tensor
+    target: Tensor
+    terms: dict[str, Tensor]
+
+
+class SeqJEPA(nn.Module):
+    """seq-JEPA (Ghaemi et al. 2025): predict the embedding of a view from earlier views and the motions between them.
+
+    Where the published code departs from the paper, this follows the paper: motions are normalised over real ones only
+    and in one call, and the target encoder's BatchNorm statistics follow the online encoder's by EMA as its weights do.
+
+    In training the target encoder normalises by the statistics of its own batch, as BYOL has it (Grill et al. 2020):
+    running statistics start at 0 and 1 and, averaged twice, would take hundreds of steps to fit, with targets all but
+    constant until then. In eval mode it uses the averaged statistics.
+
+    Args:
+        config: Sizes, conditioning and objective.
+    """
+
+    def __init__(self, config: SeqJEPAConfig) -> None:
+        super().__init__()
+        self.config = config
+        encoder = build_encoder(config.encoder, size=config.size, in_channels=config.channels, z_dim=config.z_dim)
+        self.encoder = encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+        for module in self.target_encoder.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0  # its forward leaves the running statistics alone; only update_target moves them
+        self.motion_embedding: MotionEmbedding | None = None
+        if config.aggregator_sees_motion or config.predictor_sees_motion:
+            self.motion_embedding = MotionEmbedding(config.motion_dim, config.motion_embedding)
+        self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
+        embedding_dim = config.motion_embedding * config.predictor_sees_motion
+        self.predictor = Predictor(config.token_dim, embedding_dim, config.predictor_hidden, config.z_dim)
+        self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
+
+    def encode(self, views: Tensor) -> Tensor:
+        """Return online embeddings z (B, T, D) of float `views` (B, T, C, H, W), normalised as in training.
+
+        Raises:
+            TypeError: The views are not floating point.
+            ValueError: Their shape does not fit the config.
+        """
+        return self._encode(self.encoder, views)
+
+    @torch.no_grad()
+    def encode_target(self, views: Tensor) -> Tensor:
+        """Return raw embeddings (B, T, D) of `views` (B, T, C, H, W) by the EMA encoder, without gradient."""
+        return self._encode(self.target_encoder, views)
+
+    def aggregate(self, z: Tensor, motions: Tensor) -> Tensor:
+        """Return z_agg (B, E).
+
+        Args:
+            z: Embeddings of M >= 1 views, (B, M, D).
+            motions: motions[:, i] leads from view i to view i + 1, (B, M-1, A).
+
+        Raises:
+            ValueError: Shapes do not fit.
+        """
+        self._check_embeddings(z)
+        self._check_motions(motions, (len(z), z.shape[1] - 1), "motions between the views")
+        return self.aggregator(z, self._embed(motions, motions[:, :0])[0])
+
+    def predict(self, z_agg: Tensor, motion: Tensor) -> Tensor:
+        """Return the predicted embedding after `motion` from the last view: (B, D), or (B, K, D) for K motions.
+
+        Predictions live where the objective scores them: compare them by cosine with `as_target(encode_target(...))`.
+
+        Args:
+            z_agg: The aggregate of the views so far, (B, E).
+            motion: (B, A), or K motions that share one context, (B, K, A).
+
+        Raises:
+            ValueError: Shapes do not fit.
+        """
+        if z_agg.ndim != 2 or z_agg.shape[1] != self.config.token_dim:
+            raise ValueError(f"z_agg must be (B, {self.config.token_dim}), got {tuple(z_agg.shape)}")
+        if motion.ndim == 2:
+            return self.predict(z_agg, motion[:, None])[:, 0]
+        self._check_motions(motion, (len(z_agg), *motion.shape[1:2]), "motion to the target")
+        return self._predict(z_agg, self._embed(motion[:, :0], motion)[1], motion.shape[1])
+
+    def rollout(self, z: Tensor, motions: Tensor, future_motions: Tensor) -> Tensor:
+        """Return predictions (B, K, H, D) along K candidate futures of H motions that share one context.
+
+        Each prediction joins its candidate's tokens by way of `as_token`. Predictions are returned as `predict` does.
+
+        Args:
+            z: Embeddings of M >= 1 views, (B, M, D).
+            motions: Motions between them, (B, M-1, A).
+            future_motions: Motions from the last view on, (B, K, H, A), H >= 1.
+
+        Raises:
+            ValueError: Shapes do not fit.
+        """
+        self._check_embeddings(z)
+        batch, views = z.shape[:2]
+        self._check_motions(motions, (batch, views - 1), "motions between the views")
+        if future_motions.ndim != 4 or future_motions.shape[2] < 1:
+            raise ValueError(f"future_motions must be (B, K, H, A) with H >= 1, got {tuple(future_motions.shape)}")
+        candidates, horizon = future_motions.shape[1:3]
+        self._check_motions(future_motions, (batch, candidates, horizon), "future motions")
+        past, future = self._embed_for_rollout(motions, future_motions)
+
+        z_agg = self.aggregator(z, past if self.config.aggregator_sees_motion else None)  # (B, E)
+        predictions = [self._predict(z_agg, None if future is None else future[:, :, 0], candidates)]  # (B, K, D)
+        if horizon == 1:
+            return predictions[0][:, :, None]
+        tokens = z.repeat_interleave(candidates, 0)  # (B K, M, D)
+        if past is not None and future is not None:
+            past, future = past.repeat_interleave(candidates, 0), future.flatten(0, 1)  # (B K, M-1, ·), (B K, H, ·)
+        for step in range(1, horizon):
+            tokens = torch.cat([tokens, self.as_token(predictions[-1]).to(z.dtype).flatten(0, 1)[:, None]], dim=1)
+            steps, ahead = None, None
+            if past is not None and future is not None:
+                steps, ahead = torch.cat([past, future[:, :step]], dim=1), future[:, step : step + 1]
+            z_agg = self.aggregator(tokens, steps if self.config.aggregator_sees_motion else None)  # (B K, E)
+            predictions.append(self._predict(z_agg, ahead, 1).reshape(batch, candidates, -1))
+        return torch.stack(predictions, dim=2)
+
+    def forward(self, views: Tensor, motions: Tensor, num_targets: int | None = None) -> SeqJEPAOutput:
+        """Predict the last view, or the last K, from the M before and return the loss with all that led to it.
+
+        Args:
+            views: (B, M+1, C, H, W) float, or (B, M+K, C, H, W) with `num_targets` = K: M context views, then targets.
+            motions: (B, M, A), or (B, M-1+K, A): M-1 motions between context views, then one from view M to each
+                target.
+            num_targets: K, or None for one target without the K axis.
+
+        Raises:
+            ValueError: Shapes do not fit, or a batch of one is given in training, where BatchNorm needs two.
+        """
+        targets = 1 if num_targets is None else num_targets
+        context = views.shape[1] - targets if views.ndim == 5 else 0
+        if targets < 1 or context < 1:
+            raise ValueError(
+                f"views must be (B, M + K, C, H, W) with M >= 1 context views and K = {targets} >= 1 targets, "
+                f"got {tuple(views.shape)}: pass more views or fewer num_targets"
+            )
+        self._check_motions(motions, (len(views), context - 1 + targets), "motions (M - 1 in the context, then K)")
+        if self.training and len(views) < 2:
+            raise ValueError("training needs a batch of at least 2 windows for BatchNorm: pass more, or call eval()")
+        target = self.encode_target(views[:, context:])  # (B, K, D)
+        z = self.encode(views[:, :context])  # (B, M, D)
+        between, ahead = self._embed(motions[:, : context - 1], motions[:, context - 1 :])
+        z_agg = self.aggregator(z, between)
+        prediction = self._predict(z_agg, ahead, targets)
+        if self.training:
+            self.target_statistics.observe(target)
+        if self.training and self.config.objective.standardize_targets:
+            target = standardize(target)
+        else:
+            target = self.as_target(target)
+        loss, terms = self.config.objective(prediction, target, z)
+        if num_targets is None:
+            prediction, target = prediction[:, 0], target[:, 0]
+        return SeqJEPAOutput(loss, z, z_agg, prediction, target, terms)
+
+    def as_target(self, z: Tensor) -> Tensor:
+        """Return target embeddings (..., D) in the space where predictions are scored: standardised, or as they are."""
+        return self.target_statistics.as_target(z)
+
+    def as_token(self, prediction: Tensor) -> Tensor:
+        """Return predictions (..., D) as embeddings with the norm, mean and spread that targets have in training.
+
+        A model that was never trained here, such as one of `from_reference`, has yet to see targets: show it some by
+        `model.target_statistics.observe(model.encode_target(views))`.
+        """
+        return self.target_statistics.as_token(prediction)
+
+    @torch.no_grad()
+    def update_target(self, tau: float) -> None:
+        """Move the target encoder towards the online one: target = tau * target + (1 - tau) * online.
+
+        Floating-point buffers (BatchNorm statistics) move like the parameters; integer buffers are copied.
+
+        Args:
+            tau: In [0, 1]; 1 leaves the target as it is. The paper: 0.996 to 1 by a cosine over training.
+
+        Raises:
+            ValueError: `tau` is out of range.
+        """
+        if not 0 <= tau <= 1:
+            raise ValueError(f"tau must be in [0, 1], got {tau}")
+        pairs = list(zip(_state(self.target_encoder), _state(self.encoder), strict=True))
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        targets, onlines = [target for target, _ in floating], [online for _, online in floating]
+        torch._foreach_lerp_(targets, onlines, 1 - tau)  # pyright: ignore[reportPrivateImportUsage]
+        for target, online in pairs:
+            if not target.is_floating_point():
+                target.copy_(online)
+
+    @classmethod
+    def from_reference(cls, state_dict: Mapping[str, Tensor], heads: int = 4) -> SeqJEPA:
+        """Return a model with the weights of a published seq-JEPA checkpoint; its sizes are read off the shapes.
+
+        Args:
+            state_dict: The published model's, with or without the "module." prefix of DataParallel.
+            heads: Attention heads, which no shape tells; 4 in the paper.
+
+        Raises:
+            ValueError: Keys are missing or unexpected, or shapes do not fit each other.
+        """
+        weights = {_own_key(key): value for key, value in state_dict.items()}
+        model = cls(_reference_config(weights, heads))
+        kept = {key for key in model.state_dict() if not key.startswith("target_statistics.")}
+        counters = {key for key in kept if key.endswith("num_batches_tracked")}
+        missing, unexpected = sorted(kept - counters - set(weights)), sorted(set(weights) - kept)
+        if missing or unexpected:
+            raise ValueError(f"not a published seq-JEPA checkpoint: missing {missing}, unexpected {unexpected}")
+        try:
+            model.load_state_dict(weights, strict=False)
+        except RuntimeError as error:
+            raise ValueError(f"shapes of the published checkpoint do not fit each other: {error}") from error
+        return model
+
+    def _encode(self, encoder: nn.Module, views: Tensor) -> Tensor:
+        size, channels = self.config.size, self.config.channels
+        if not views.is_floating_point():
+            raise TypeError(f"views must be floating point and normalised as in training, got {views.dtype}")
+        if views.ndim != 5 or views.shape[2] != channels or (size and views.shape[3:] != (size, size)):
+            expected = f"(B, T, {channels}, {size or 'H'}, {size or 'W'})"
+            raise ValueError(f"views must be {expected}, got {tuple(views.shape)}")
+        flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return encoder(flat).unflatten(0, views.shape[:2])
+
+    def _embed(self, context: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Embed what the tokens and the predictor will see, in one BatchNorm call; None where they see nothing."""
+        if self.motion_embedding is None:
+            return None, None
+        if not self.config.aggregator_sees_motion:
+            return None, self.motion_embedding(targets)
+        if not self.config.predictor_sees_motion:
+            return self.motion_embedding(context), None
+        embedded = self.motion_embedding(torch.cat([context, targets], dim=1))
+        return embedded[:, : context.shape[1]], embedded[:, context.shape[1] :]
+
+    def _embed_for_rollout(self, motions: Tensor, future_motions: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Embed past (B, M-1, A) and future (B, K, H, A): a future motion goes to the predictor, then into a token."""
+        if self.motion_embedding is None:
+            return None, None
+        embedded = self.motion_embedding(torch.cat([motions, future_motions.flatten(1, 2)], dim=1))
+        past, future = embedded[:, : motions.shape[1]], embedded[:, motions.shape[1] :]
+        return past, future.unflatten(1, future_motions.shape[1:3])
+
+    def _predict(self, z_agg: Tensor, embedded: Tensor | None, count: int) -> Tensor:
+        """Return predictions (B, count, D), all the same where the predictor sees no motion."""
+        prediction = self.predictor(z_agg, embedded if self.config.predictor_sees_motion else None)
+        return prediction.expand(-1, count, -1)
+
+    def _check_embeddings(self, z: Tensor) -> None:
+        if z.ndim != 3 or z.shape[1] < 1 or z.shape[2] != self.config.z_dim:
+            raise ValueError(f"z must be (B, M, {self.config.z_dim}) with M >= 1, got {tuple(z.shape)}")
+
+    def _check_motions(self, motions: Tensor, leading: tuple[int, ...], name: str) -> None:
+        dim = self.config.motion_dim
+        if motions.ndim != len(leading) + 1 or motions.shape[:-1] != leading or (dim and motions.shape[-1] != dim):
+            expected = (*leading, dim or "any")
+            raise ValueError(f"{name} must be {expected}, got {tuple(motions.shape)}: check M, K and motion_dim")
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+_RENAMED = (
+    ("module.", ""),
+    ("agg_token", "aggregator.agg_token"),
+    ("transformer_encoder.transformer_encoder.", "aggregator.transformer."),
+    ("transformer_encoder.norm.", "aggregator.transformer.norm."),
+    ("action_proj.0.", "motion_embedding.linear."),
+    ("action_proj.1.", "motion_embedding.norm."),
+    ("predictor.0.", "predictor.hidden."),
+    ("predictor.1.", "predictor.norm."),
+    ("predictor.3.", "predictor.output."),
+)
+
+
+def _own_key(key: str) -> str:
+    for theirs, ours in _RENAMED:
+        if key.startswith(theirs):
+            key = ours + key[len(theirs) :]
+    return key
+
+
+def _reference_config(weights: Mapping[str, Tensor], heads: int) -> SeqJEPAConfig:
+    """Read the sizes of a published checkpoint, its keys already renamed, off the shapes of its weights."""
+    needed = ("encoder.conv1.weight", "aggregator.agg_token", "predictor.hidden.weight", "predictor.output.weight")
+    missing = [key for key in needed if key not in weights]
+    if missing:
+        raise ValueError(f"not a published seq-JEPA checkpoint: missing {missing}, found {sorted(weights)[:5]} …")
+    conv, agg_token, hidden, output = (weights[key].shape for key in needed)
+    motion = weights.get("motion_embedding.linear.weight")
+    z_dim, token_dim = output[0], agg_token[-1]
+    in_tokens, in_predictor = token_dim > z_dim, hidden[1] > token_dim
+    condition: dict[tuple[bool, bool], Condition] = {
+        (True, True): "both",
+        (True, False): "aggregator",
+        (False, True): "predictor",
+        (False, False): "none",
+    }
+    prefix = "aggregator.transformer.layers."
+    return SeqJEPAConfig(
+        encoder="resnet18" if conv[-1] == 7 else "resnet18-cifar",
+        size=None,
+        channels=conv[1],
+        z_dim=z_dim,
+        motion_dim=0 if motion is None else motion.shape[1],
+        motion_embedding=128 if motion is None else motion.shape[0],
+        layers=len({key[len(prefix) :].split(".")[0] for key in weights if key.startswith(prefix)}),
+        heads=heads,
+        predictor_hidden=hidden[0],
+        condition=condition[in_tokens, in_predictor],
+    )
