@@ -46,3 +46,7 @@ def expected_errors() -> tuple[type[Exception], ...]:
 def _help() -> str:
     lines = [f"  {name:10} {what}" for name, (what, _) in COMMANDS.items()]
     return "usage: glimpseworld COMMAND ...\n\n" + "\n".join(lines) + "\n\nglimpseworld COMMAND --help tells more."
+
+
+if __name__ == "__main__":
+    main()

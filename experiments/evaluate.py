@@ -3,16 +3,17 @@
 Keys of `results.json`:
 
 - `run`, `step`: the folder, and the update the model is from; `config`: the run's settings.
-- `split`, `seed`, `commit`, `version`: the split scored on, the evaluation's seed, the code's git commit (or null) and
-  version; `seconds`: how long the evaluation took.
+- `split`, `seed`, `commit`, `version`: the split scored on, the evaluation's seed, the code's git commit (or null)
+  and version; `seconds`: how long the evaluation took.
 - `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
-- `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights and calibrated BatchNorms.
+- `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights and calibrated
+  BatchNorms.
 - `controls`: measures that need no model.
 
 Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over held-out things:
 
-- `top1_z`, `top1_z_agg_M`: class accuracy of a linear probe on one z, and on z_agg over M views; `top1_z_mean_M`: on the
-  mean of M embeddings, which is what pooling alone gives.
+- `top1_z`, `top1_z_agg_M`: class accuracy of a linear probe on one z, and on z_agg over M views; `top1_z_mean_M`: on
+  the mean of M embeddings, which is what pooling alone gives.
 - `relative_r2`, `individual_r2`: R2 of the motion between two views from their z, and of the pose from one z; with
   `median_error` in degrees (rotations) or image units (saccades).
 - `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
@@ -87,6 +88,7 @@ class Plan:
     """How much is measured."""
 
     fit_things: int
+    test_things: int
     fit_views: int
     test_views: int
     fit_samples: int
@@ -97,8 +99,8 @@ class Plan:
 
 
 PLANS = {
-    "quick": Plan(960, 10, 12, 10_000, 4_800, (1, 3, 5), (2, 4), (3, 4, 6)),
-    "full": Plan(1_920, 12, 20, 20_000, 9_600, (1, 2, 3, 5, 7), (1, 2, 3, 4, 6), (3, 4, 6)),
+    "quick": Plan(960, 480, 10, 12, 10_000, 4_800, (1, 3, 5), (2, 4), (3, 4, 6)),
+    "full": Plan(1_920, 480, 12, 20, 20_000, 9_600, (1, 2, 3, 5, 7), (1, 2, 3, 4, 6), (3, 4, 6)),
 }
 
 
@@ -156,7 +158,7 @@ def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Mater
     fit_world, test_world = make_world(run, "train"), make_world(run, config.split)
     return Material(
         fit=make_view_set(fit_world, balanced_items(fit_world, plan.fit_things, rng), plan.fit_views, rng),
-        test=make_view_set(test_world, balanced_items(test_world, 480, rng), plan.test_views, rng),
+        test=make_view_set(test_world, balanced_items(test_world, plan.test_things, rng), plan.test_views, rng),
         seed=config.seed,
         fit_samples=plan.fit_samples,
         test_samples=plan.test_samples,

@@ -85,7 +85,7 @@ def top1_from_context(subject: Subject, material: Material, context: int, *, agg
     features, labels = {}, {}
     for part, view_set, z in _parts(subject, material):
         items, steps = material.draw(part, context, purpose=10 + context)
-        rows = z.online[items, steps]
+        rows = z.online[items[:, None], steps]
         if aggregate:
             features[part] = _aggregate(subject.model, rows, context_motions(view_set, items, steps))
         else:
@@ -97,7 +97,6 @@ def top1_from_context(subject: Subject, material: Material, context: int, *, agg
         features["test"],
         labels["test"][0],
         num_classes=material.fit.num_classes,
-        seed=material.seed,
     )
     return _mean_over_things(probe.correct, labels["test"][1], material.seed)
 
@@ -135,9 +134,9 @@ def predictor_quality(subject: Subject, material: Material, context: int) -> dic
     prediction = _predict(subject, material.test, items, steps)
     ranked = retrieval(prediction, _targets(subject)[items], steps[:, -1])
     return {
-        "mrr": _mean_over_things(1 / ranked.ranks, items, material.seed),
-        "hit_at_1": _mean_over_things(ranked.ranks <= 1, items, material.seed),
-        "hit_at_5": _mean_over_things(ranked.ranks <= 5, items, material.seed),
+        "mrr": _mean_over_things(ranked.reciprocal_rank, items, material.seed),
+        "hit_at_1": _mean_over_things(ranked.hit_at_1, items, material.seed),
+        "hit_at_5": _mean_over_things(ranked.hit_at_5, items, material.seed),
     }
 
 
@@ -164,7 +163,7 @@ def view_return(subject: Subject, material: Material, views: int, *, shuffle_mot
     prediction = _predict_with(subject, material.test, items, sequence, motions)
     candidates = _targets(subject)[items[:, None], steps[:, :-1]]
     ranked = retrieval(prediction, candidates, back)
-    return _mean_over_things(ranked.hits_at_1, items, material.seed) | {"chance": 1 / (views - 1)}
+    return _mean_over_things(ranked.hit_at_1, items, material.seed) | {"chance": 1 / (views - 1)}
 
 
 def path_decoding(subject: Subject, material: Material, motions: int, *, ablate: str | None = None) -> Scores:

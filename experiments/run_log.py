@@ -1,6 +1,6 @@
 """Where a run writes its numbers: TensorBoard, `metrics.csv` and the terminal.
 
-Columns of `metrics.csv`, which are also the TensorBoard tags (a cell is empty where a quantity was not measured at that step):
+Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty where nothing was measured at that step:
 
 | column | meaning |
 | --- | --- |

@@ -34,10 +34,12 @@ def test_what_was_saved_comes_back(tmp_path):
     assert list(load_checkpoint(folder, only=["model"])[0]) == ["model"]
 
 
-def test_a_view_with_odd_strides_is_saved_as_it_reads(tmp_path):
+def test_odd_strides_and_scalars_are_saved_as_they_read(tmp_path):
     array = np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1)
-    folder = save_checkpoint(tmp_path, 1, {"model": {"w": array}}, {})
-    np.testing.assert_array_equal(load_checkpoint(folder)[0]["model"]["w"], array)
+    folder = save_checkpoint(tmp_path, 1, {"model": {"w": array, "count": np.array(7)}}, {})
+    loaded = load_checkpoint(folder)[0]["model"]
+    np.testing.assert_array_equal(loaded["w"], array)
+    assert loaded["count"].shape == ()
 
 
 def test_the_newest_are_kept(tmp_path):

@@ -7,9 +7,10 @@ import cv2
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
+
 from glimpseworld.envs.display import Window, axes_in_view, rotation_frame, saccade_frame
 from glimpseworld.experiments.recording import Recorder
-from scipy.spatial.transform import Rotation
 
 MAGENTA = (255, 0, 255)
 PATH = (255, 200, 64)

@@ -4,14 +4,15 @@ import pickle
 import subprocess
 import sys
 
-import glimpseworld.envs as envs
 import gymnasium as gym
 import numpy as np
 import pytest
-from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
-from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+
+import glimpseworld.envs as envs
+from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
+from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv
 
 ROTATION = {"members_per_family": 2, "size": 24}
 STEPS = 5

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from glimpseworld.agents.rollout import Rollout
 from glimpseworld.agents.scripted import RandomAgent, SaliencyAgent
 from glimpseworld.envs.fixation import PriorityMap, spectral_residual

@@ -8,13 +8,14 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
 from glimpseworld.envs import objects
 from glimpseworld.envs.families import FAMILIES, FAMILY_GROUPS, build_mesh
 from glimpseworld.envs.meshes import OBJECT_RADIUS, Mesh, normalize
 from glimpseworld.envs.objects import load_objects
 from glimpseworld.envs.sketch import ROLES, Sketch
-from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
 ONE_FACE = np.array([[0, 1, 2]], np.int32)

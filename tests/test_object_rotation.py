@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld, uniform_rotations
 from scipy.spatial.transform import Rotation
+
+from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld, uniform_rotations
 
 SMALL = {"members_per_family": 1, "size": 16}
 

@@ -1,15 +1,16 @@
 """The world of saccades: the right pixels, the right way round; motions; images and where they come from."""
 
 import cv2
-import glimpseworld.envs.cache as cache
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import glimpseworld.envs.cache as cache
 from glimpseworld.envs.draws import EpisodeDraws
 from glimpseworld.envs.glimpse import CropFovea
 from glimpseworld.envs.images import ImageSet, load_images
 from glimpseworld.envs.saccade import SaccadeVectorEnv, SaccadeWorld
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def test_unreadable_images_are_counted_once(tmp_path):
 
 
 def test_empty_and_unknown_sources(tmp_path):
-    with pytest.raises(ValueError, match="no images in .* expected one sub-folder a class"):
+    with pytest.raises(ValueError, match=r"no images in .* expected one sub-folder a class"):
         load_images(tmp_path)
     with pytest.raises(ValueError, match="existing folder"):
         load_images(tmp_path / "nowhere")

@@ -130,7 +130,7 @@ def _write(folder: Path, step: int, arrays: Mapping[str, Mapping[str, np.ndarray
     files = {}
     for name, group in arrays.items():
         path = folder / f"{name}.safetensors"
-        save_file({key: np.ascontiguousarray(value) for key, value in group.items()}, path)
+        save_file({key: np.asarray(value, order="C") for key, value in group.items()}, path)
         _flush(path)
         files[name] = path.stat().st_size
     write_json(folder / "state.json", {"step": step, "files": files, "state": dict(state)})

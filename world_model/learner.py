@@ -162,8 +162,8 @@ class Learner:
             return
         self.optimizer.zero_grad(set_to_none=True)
         raise LossNotFiniteError(
-            f"the loss is {loss} and the gradient's norm {gradient_norm} at step {self.steps}; parameters are as before "
-            "the step. Lower the learning rate, lengthen the warm-up, or use precision float32"
+            f"the loss is {loss} and the gradient's norm {gradient_norm} at step {self.steps}; parameters are as "
+            "before the step. Lower the learning rate, lengthen the warm-up, or use precision float32"
         )
 
 

@@ -1,0 +1,72 @@
+"""The command line as a user calls it: what it prints, and one clear line with an exit code when it cannot."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "glimpseworld.experiments.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=180)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "no command 'fly'"),
+        (["train", "fast"], "no preset 'fast'; there are quick, cpu"),
+        (["train", "--resume", "nowhere"], "nowhere is no run"),
+        (["evaluate", "nowhere"], "nowhere is no run"),
+        (["rollout", "--env", "GlimpseWorld/Juggling-v0"], "no environment 'GlimpseWorld/Juggling-v0'; there are"),
+        (["rollout", "--record", "film.avi"], ".avi"),
+        (["rollout", "--env-options", "images", "nowhere"], "nowhere"),
+        (["rollout", "--episodes", "0"], "at least 1"),
+    ],
+)
+def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_command(tmp_path):
+    done = run("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for command in ("train", "evaluate", "rollout"):
+        assert command in done.stdout
+        helped = run(command, "--help", cwd=tmp_path)
+        assert helped.returncode == 0
+        assert "usage" in helped.stdout
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif", "mp4"])
+def test_rollout_records(tmp_path, suffix):
+    done = run(
+        *["rollout", "--env", "GlimpseWorld/ObjectRotation-v0", "--episodes", "2", "--record", f"film.{suffix}"],
+        *["--env-options", "size", "24", "members_per_family", "2", "max_episode_steps", "3"],
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("3 steps, return 0") == 2
+    assert (tmp_path / f"film.{suffix}").stat().st_size > 1000
+
+
+def test_train_evaluate_and_the_closing_words(tmp_path):
+    done = run(
+        *["train", "quick", "--rotation.size", "16", "--rotation.members-per-family", "2"],
+        *["--learner.total-steps", "6", "--learner.warmup-steps", "2", "--warmup-glimpses", "400"],
+        *["--batch-size", "8", "--model.z-dim", "16", "--model.layers", "1", "--probe-every", "3"],
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    for name in ("config.json", "metrics.csv", "results.json", "results.png", "checkpoints"):
+        assert (folder / name).exists()
+    assert "untrained" in done.stdout
+    assert str(folder.relative_to(tmp_path)) in done.stdout
+    assert done.stdout.count("  glimpseworld ") == 2
+    again = run("train", "--resume", str(folder), cwd=tmp_path)
+    assert again.returncode == 1
+    assert "is finished" in again.stderr

@@ -1,0 +1,220 @@
+"""A run from end to end, small: it learns, logs, resumes as if never stopped, is evaluated, and fails clearly."""
+
+import csv
+import json
+import shutil
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from glimpseworld.experiments.config import (
+    ModelOptions,
+    ReplayOptions,
+    RotationOptions,
+    SaccadeOptions,
+    TrainConfig,
+    from_dict,
+    make_world,
+    presets,
+)
+from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, evaluate, make_material
+from glimpseworld.experiments.report import evaluation_table
+from glimpseworld.experiments.run_log import COLUMNS, read_metrics
+from glimpseworld.experiments.train import Trainer, load_config, load_model, save_config, train
+from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
+from glimpseworld.world_model.learner import LearnerConfig
+
+TINY = TrainConfig(
+    rotation=RotationOptions(size=16, members_per_family=2),
+    num_envs=4,
+    episode_steps=8,
+    glimpses_per_update=6.0,
+    warmup_glimpses=120,
+    batch_size=8,
+    replay=ReplayOptions(capacity=200, context=(1, 3), targets=2),
+    model=ModelOptions(z_dim=16, motion_embedding=8, layers=1, heads=2, predictor_hidden=16, dropout=0.1),
+    learner=LearnerConfig(total_steps=20, warmup_steps=2),
+    log_every=2,
+    probe_every=10,
+    checkpoint_every=7,
+)
+SMALL_PLAN = Plan(60, 60, 7, 7, 400, 240, (1, 3, 5), (2,), (3, 4))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums over more threads may come in another order, and two workers share the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run_in(folder, config, **options):
+    folder.mkdir(exist_ok=True)
+    save_config(config, folder)
+    train(config, folder, **options)
+    return folder
+
+
+def saccade_config(folder):
+    import cv2
+
+    for i in range(60):
+        path = folder / ("left" if i % 2 else "right") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = np.random.default_rng(i).integers(0, 120, (96, 96, 3), dtype=np.uint8)
+        image[30:60, (10 if i % 2 else 60) :][:, :25] += 120
+        cv2.imwrite(str(path), image)
+    return replace(TINY, world="saccade", agent="saliency", rotation=RotationOptions(), saccade=SaccadeOptions(str(folder)))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run_in(tmp_path_factory.mktemp("runs") / "finished", TINY)
+
+
+def assert_same_weights(one, other):
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("world", ["rotation", "saccade"])
+def test_resumed_equals_uninterrupted(tmp_path, world):
+    """Stopped at update 16, so the run goes back to the checkpoint at 14 and does updates 15 and 16 again."""
+    config = TINY if world == "rotation" else saccade_config(tmp_path / "images")
+    whole = run_in(tmp_path / "whole", config)
+    parts = run_in(tmp_path / "parts", config, stop_after=16)
+    assert latest_checkpoint(parts / "checkpoints").name == "step-00000014"
+    train(load_config(parts), parts, resume=True)
+    assert_same_weights(load_model(whole)[0], load_model(parts)[0])
+    timing = {"seconds", "glimpses_per_second"}
+    rows = [[{k: v for k, v in r.items() if k not in timing} for r in read_metrics(f / "metrics.csv")] for f in (whole, parts)]
+    assert rows[0] == rows[1]
+    assert [r["step"] for r in rows[0]] == list(range(2, 21, 2))
+
+
+def test_what_is_saved_is_everything(tmp_path):
+    """A trainer with other generators, restored, acts and learns as the first one goes on to do."""
+    trainer = Trainer(TINY, tmp_path / "a")
+    for _ in range(5):
+        trainer.advance()
+    checkpoint = trainer.save()
+    expected = [trainer.advance() for _ in range(6)]
+    other = Trainer(replace(TINY, seed=99), tmp_path / "a")
+    other.advance()
+    other.restore(checkpoint)
+    assert [other.advance() for _ in range(6)] == expected
+    assert other.glimpses == trainer.glimpses
+
+
+def test_acting_and_learning_keep_their_ratio(tmp_path):
+    trainer = Trainer(TINY, tmp_path)
+    for step in range(1, 9):
+        trainer.advance()
+        due = TINY.warmup_glimpses + TINY.glimpses_per_update * step
+        assert due <= trainer.glimpses < due + TINY.num_envs
+
+
+def test_metrics_have_the_documented_columns(finished):
+    with (finished / "metrics.csv").open() as file:
+        header, *rows = csv.reader(file)
+    assert tuple(header) == COLUMNS
+    import glimpseworld.experiments.run_log as run_log
+
+    for column in COLUMNS:
+        assert column in (run_log.__doc__ or "")
+    metrics = read_metrics(finished / "metrics.csv")
+    assert [row["step"] for row in metrics if "probe/relative_r2" in row] == [10, 20]
+    assert list(finished.glob("events.out.tfevents*"))
+
+
+def test_a_finished_run_keeps_one_checkpoint_without_replay_and_is_not_resumed(finished):
+    checkpoints = list((finished / "checkpoints").iterdir())
+    assert [c.name for c in checkpoints] == ["step-00000020"]
+    assert not (checkpoints[0] / "replay.safetensors").exists()
+    with pytest.raises(CheckpointError, match="is finished"):
+        train(TINY, finished, resume=True)
+
+
+def test_evaluation_writes_documented_results(finished, monkeypatch):
+    import glimpseworld.experiments.evaluate as module
+
+    monkeypatch.setitem(module.PLANS, "quick", SMALL_PLAN)
+    results = evaluate(EvaluateConfig(run=finished, effort="quick"), quiet=True)
+    assert json.loads((finished / "results.json").read_text()) == json.loads(json.dumps(results, default=str))
+    assert (finished / "results.png").read_bytes()[:4] == b"\x89PNG"
+    assert results["trained"].keys() == results["untrained"].keys()
+    assert results["config"] == asdict(TINY)
+    for name, scores in (results["trained"] | results["controls"]).items():
+        if isinstance(scores, dict):
+            assert scores["low"] <= scores["value"] <= scores["high"], name
+    assert results["trained"]["view_return_4"]["chance"] == pytest.approx(1 / 3)
+    assert results["controls"]["path_r2_2_raw_motions"]["value"] > 0.3
+    again = evaluate(EvaluateConfig(run=finished, effort="quick"), quiet=True)
+    assert {**again, "seconds": 0} == {**results, "seconds": 0}
+    table = evaluation_table(results)
+    assert "60 held-out things" in table
+    assert all(len(line) <= 100 for line in table.splitlines())
+
+
+def test_held_out_things_are_held_out():
+    plan = SMALL_PLAN
+    material = make_material(TINY, EvaluateConfig(run="unused"), plan)  # pyright: ignore[reportArgumentType]
+    worlds = [make_world(TINY, split) for split in ("train", "validation", "test")]
+    assert len(material.test.labels) == 60
+    assert len({tuple(np.bincount(m.labels).tolist()) for m in (material.fit, material.test)}) == 1  # 2 of each class
+    meshes = [{w.objects.mesh(i).vertices.tobytes() for i in range(30)} for w in worlds]
+    assert not meshes[0] & meshes[1]
+    assert not meshes[0] & meshes[2]
+    assert not meshes[1] & meshes[2]
+
+
+def test_probes_leave_the_model_as_it_was(tmp_path):
+    trainer = Trainer(TINY, tmp_path)
+    trainer.advance()
+    before = {k: v.clone() for k, v in trainer.learner.model.state_dict().items()}
+    trainer.probe()
+    assert trainer.learner.model.training
+    for name, value in trainer.learner.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_settings_survive_json_and_presets_are_valid(tmp_path):
+    for _, config in presets().values():
+        assert from_dict(TrainConfig, json.loads(json.dumps(asdict(config)))) == config
+    with pytest.raises(ValueError, match="no settings"):
+        from_dict(TrainConfig, {"speed": 3})
+
+
+def test_damaged_and_missing_runs_are_named(finished, tmp_path):
+    with pytest.raises(CheckpointError, match="is no run"):
+        load_config(tmp_path)
+    save_config(TINY, tmp_path)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        train(TINY, tmp_path, resume=True)
+    shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
+    path = tmp_path / "checkpoints" / "step-00000020" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"episode_steps": 3}, "do not fit episodes"),
+        ({"agent": "saliency"}, "looks at images"),
+        ({"saccade": SaccadeOptions(glimpse_size=16)}, "no effect"),
+        ({"world": "saccade"}, "no effect"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"glimpses_per_update": 0.0}, "glimpses_per_update"),
+        ({"replay": ReplayOptions(context=(3, 2))}, "context"),
+    ],
+)
+def test_settings_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **options)
