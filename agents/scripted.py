@@ -1,4 +1,4 @@
-"""Agents that need no learning: uniform random motions, and gaze by saliency with inhibition of return."""
+"""Agents that need no learning: random motions, independent poses, and gaze by saliency with inhibition of return."""
 
 from __future__ import annotations
 
@@ -40,6 +40,41 @@ class RandomAgent:
     def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
         """Return (B, A) uniform in [-1, 1]."""
         return self._rng.uniform(-1.0, 1.0, self._shape)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return nothing: it remembers nothing."""
+        return {}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore nothing."""
+
+
+class IndependentAgent:
+    """Goes to poses drawn independently of each other, as an episode's first one is.
+
+    It is privileged: it knows the pose. Where one motion reaches every pose (`max_angle` pi, or `max_amplitude` twice
+    the reach), the views of an episode are i.i.d., as in the published data sets; elsewhere it goes as far as a motion
+    does.
+
+    Args:
+        num_envs: B.
+        draw_poses: maps (B, 3) uniforms to (B, P) poses.
+        actions_towards: maps (B, P) poses to (B, A) actions.
+        rng: where the draws come from.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        draw_poses: Callable[[np.ndarray], np.ndarray],
+        actions_towards: Callable[[np.ndarray], np.ndarray],
+        rng: np.random.Generator,
+    ) -> None:
+        self._num_envs, self._draw_poses, self._actions_towards, self._rng = num_envs, draw_poses, actions_towards, rng
+
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
+        """Return (B, A) actions towards new poses."""
+        return self._actions_towards(self._draw_poses(self._rng.random((self._num_envs, 3))))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return nothing: it remembers nothing."""

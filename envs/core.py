@@ -66,6 +66,10 @@ class World(ABC):
         """Map (n, 3) uniforms in [0, 1) to (n, P) poses, spread as episodes start."""
 
     @abstractmethod
+    def actions_towards(self, poses: np.ndarray) -> np.ndarray:
+        """Return (B, A) float64 actions in [-1, 1] that bring every row as near to (B, P) poses as one motion can."""
+
+    @abstractmethod
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Return what would be seen of things `index` (n,) from (n, P) poses, whatever the episodes are at.
 

@@ -110,6 +110,13 @@ class ObjectRotationWorld(World):
         motion = canonical(np.atleast_2d((before.inv() * after).as_quat()))
         return motion.clip(-1.0, 1.0).astype(np.float32)
 
+    def actions_towards(self, poses: np.ndarray) -> np.ndarray:
+        """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
+        way = Rotation.from_quat(self._orientation).inv() * Rotation.from_quat(poses)
+        actions = way.as_rotvec() / self.max_angle
+        # Scaled as a whole, not clipped by component, so that the axis stays right.
+        return actions / np.maximum(np.abs(actions).max(axis=1, keepdims=True), 1.0)
+
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Render the objects, (n, size, size, 3) uint8."""
         when = steps if self.lighting == "step" else 0

@@ -86,6 +86,10 @@ class SaccadeWorld(World):
         """Cut the glimpses, (n, size, size, C) uint8."""
         return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows])
 
+    def actions_towards(self, poses: np.ndarray) -> np.ndarray:
+        """Return (B, 2) actions towards (B, 2) positions."""
+        return ((poses - self._position) / self.max_amplitude).clip(-1.0, 1.0)
+
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Cut the glimpses at (n, 2) positions of images `index`, (n, size, size, C) uint8; nothing is random."""
         return self.fovea.sample(self.images.images, index, self._corner_of(poses))

@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
     "train": ("an agent acts and a seq-JEPA learns online from what it sees", "train_command"),
     "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
+    "summary": ("evaluated runs side by side, seeds pooled", "summary"),
     "rollout": ("watch or record an agent in an environment", "play"),
 }
 

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..agents.scripted import Agent, RandomAgent, SaliencyAgent
+from ..agents.scripted import Agent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import World
 from ..world_model.learner import LearnerConfig
 from ..world_model.objectives import Objective
 from ..world_model.seq_jepa import SeqJEPAConfig
 
+AgentName = Literal["random", "independent", "saliency"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -99,8 +100,9 @@ class TrainConfig:
     """Options of the world of rotations."""
     saccade: SaccadeOptions = field(default_factory=SaccadeOptions)
     """Options of the world of saccades."""
-    agent: Literal["random", "saliency"] = "random"
-    """Who acts; "saliency" looks at images only."""
+    agent: AgentName = "random"
+    """Who acts: uniform random motions; independent poses, privileged (i.i.d. views if max_angle is pi or max_amplitude
+    2); or saliency with inhibition of return, which looks at images only."""
     seed: int = 0
     """Of everything random in the run."""
     num_envs: int = 24
@@ -224,19 +226,20 @@ HELD_OUT_MEMBERS = 16
 """Validation objects, and test objects, of each family."""
 
 
-def make_agent(config: TrainConfig, world: World, rng: np.random.Generator) -> Agent:
-    """Return the acting agent of `config` for its world."""
-    if config.agent == "random":
-        return RandomAgent(config.num_envs, world.action_space.shape[0], rng)
-    return make_saliency_agent(world, config.num_envs, rng)
-
-
-def make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) -> SaliencyAgent:
-    """Return the saliency agent for a world of saccades.
+def make_agent(name: AgentName, world: World, num_envs: int, rng: np.random.Generator) -> Agent:
+    """Return the agent called `name` for B = `num_envs` rows of `world`.
 
     Raises:
-        ValueError: if the world has no images.
+        ValueError: if it cannot act in that world.
     """
+    if name == "random":
+        return RandomAgent(num_envs, world.action_space.shape[0], rng)
+    if name == "independent":
+        return IndependentAgent(num_envs, world.draw_poses, world.actions_towards, rng)
+    return _make_saliency_agent(world, num_envs, rng)
+
+
+def _make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) -> SaliencyAgent:
     from ..envs.fixation import INHIBITION_RADIUS, PriorityMap
     from ..envs.saccade import SaccadeWorld
 

@@ -12,9 +12,9 @@ import numpy as np
 import tyro
 
 from .. import envs as _envs
-from ..agents.scripted import Agent, RandomAgent
+from ..agents.scripted import Agent
 from ..envs.core import GlimpseEnv
-from .config import make_saliency_agent
+from .config import AgentName, make_agent
 from .recording import Recorder
 
 
@@ -24,8 +24,8 @@ class RolloutConfig:
 
     env: str = "GlimpseWorld/Saccade-v0"
     """Environment id."""
-    agent: Literal["random", "saliency"] = "random"
-    """Who acts; "saliency" looks at images only."""
+    agent: AgentName = "random"
+    """Who acts: uniform random motions; independent poses; or saliency, which looks at images only."""
     render: Literal["human", "none"] = "none"
     """"human" opens a window."""
     record: Path | None = None
@@ -69,7 +69,7 @@ def rollout(config: RolloutConfig) -> list[str]:
         stack.callback(env.close)
         core = env.unwrapped
         assert isinstance(core, GlimpseEnv)
-        agent = _make_agent(config, core)
+        agent = make_agent(config.agent, core.world, 1, np.random.default_rng([config.seed, 1]))
         return [_play(env, core, agent, recorder, config.seed if n == 0 else None, n) for n in range(config.episodes)]
 
 
@@ -85,13 +85,6 @@ def _play(env: Any, core: GlimpseEnv, agent: Agent, recorder: Recorder | None, s
         action = agent.act(_batched(observation), _batched(info))[0].astype(np.float32)
         observation, reward, terminated, truncated, info = env.step(action)
         steps, total, done = steps + 1, total + float(reward), terminated or truncated
-
-
-def _make_agent(config: RolloutConfig, core: GlimpseEnv) -> Agent:
-    rng = np.random.default_rng([config.seed, 1])
-    if config.agent == "saliency":
-        return make_saliency_agent(core.world, 1, rng)
-    return RandomAgent(1, core.world.action_space.shape[0], rng)
 
 
 def _batched(values: dict[str, Any]) -> dict[str, np.ndarray]:

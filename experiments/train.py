@@ -45,7 +45,9 @@ class Trainer:
         torch.manual_seed(config.seed)  # initial weights and dropout
         world = make_world(config, "train")
         self.envs = GlimpseVectorEnv(world, num_envs=config.num_envs, max_episode_steps=config.episode_steps)
-        self.rollout = Rollout(self.envs, make_agent(config, world, self.generators["agent"]), config.seed)
+        self.rollout = Rollout(
+            self.envs, make_agent(config.agent, world, config.num_envs, self.generators["agent"]), config.seed
+        )
         self.replay = SequenceReplay(
             config.replay.capacity,
             world.glimpse_space.shape,  # pyright: ignore[reportArgumentType]

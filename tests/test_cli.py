@@ -18,6 +18,7 @@ def run(*arguments, cwd):
         (["train", "fast"], "no preset 'fast'; there are quick, cpu"),
         (["train", "--resume", "nowhere"], "nowhere is no run"),
         (["evaluate", "nowhere"], "nowhere is no run"),
+        (["summary", "nowhere"], "nowhere has no results.json"),
         (["rollout", "--env", "GlimpseWorld/Juggling-v0"], "no environment 'GlimpseWorld/Juggling-v0'; there are"),
         (["rollout", "--record", "film.avi"], ".avi"),
         (["rollout", "--env-options", "images", "nowhere"], "nowhere"),
@@ -34,7 +35,7 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
 def test_help_names_every_command(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("train", "evaluate", "rollout"):
+    for command in ("train", "evaluate", "summary", "rollout"):
         assert command in done.stdout
         helped = run(command, "--help", cwd=tmp_path)
         assert helped.returncode == 0

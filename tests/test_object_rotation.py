@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from glimpseworld.agents.rollout import Rollout
+from glimpseworld.agents.scripted import IndependentAgent
 from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld, uniform_rotations
 
 SMALL = {"members_per_family": 1, "size": 16}
@@ -113,3 +115,30 @@ def test_splits_show_different_objects():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         ObjectRotationWorld(**{**SMALL, **options})
+
+
+def test_actions_towards_an_orientation_reach_it_or_come_nearer():
+    rng = np.random.default_rng(0)
+    for limit, arrives in ((np.pi, True), (0.3, False)):
+        envs = ObjectRotationVectorEnv(num_envs=20, max_angle=limit, **SMALL)
+        _, info = envs.reset(seed=0)
+        goal = Rotation.from_quat(envs.world.draw_poses(rng.random((20, 3))))
+        before = (Rotation.from_quat(info["orientation"]).inv() * goal).magnitude()
+        *_, info = envs.step(envs.world.actions_towards(goal.as_quat()))
+        after = (Rotation.from_quat(info["orientation"]).inv() * goal).magnitude()
+        if arrives:
+            assert after.max() < 1e-6
+        else:
+            # The longest component turns by the limit, so the whole by the limit at least.
+            assert (before - after >= np.minimum(before, limit) - 1e-6).all()
+
+
+def test_the_independent_agent_gives_iid_views():
+    envs = ObjectRotationVectorEnv(num_envs=40, rotation="3diebench", max_angle=np.pi, max_episode_steps=4, **SMALL)
+    rng = np.random.default_rng(0)
+    agent = IndependentAgent(40, envs.world.draw_poses, envs.world.actions_towards, rng)
+    rollout = Rollout(envs, agent, 0)
+    euler = np.stack([Rotation.from_quat(rollout.step().info["orientation"]).as_euler("xyz") for _ in range(40)])
+    share = np.histogram(euler, 4, (-np.pi / 2, np.pi / 2))[0] / euler.size
+    np.testing.assert_allclose(share, 0.25, atol=0.03)
+    assert abs(np.corrcoef(euler[:-1, :, 0].ravel(), euler[1:, :, 0].ravel())[0, 1]) < 0.07

@@ -8,7 +8,6 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from glimpseworld.world_model.probes import (
-    bootstrap_interval,
     feature_std,
     linear_probe,
     quaternion_angle,
@@ -204,21 +203,6 @@ def test_feature_std_by_hand() -> None:
     assert feature_std(np.full((10, 4), 3.0)) == 0.0
 
 
-def test_bootstrap_interval_holds_the_mean_as_often_as_it_says(generator: np.random.Generator) -> None:
-    held = 0
-    for seed in range(100):
-        found = bootstrap_interval(generator.normal(2.0, 1.0, 50), level=0.8, seed=seed, resamples=300)
-        held += found.low <= 2.0 <= found.high
-    assert 65 <= held <= 92  # of 100; 80 wanted, 3.5 standard deviations either way, and a little narrow by nature
-    values = generator.normal(0, 1, 400)
-    found = bootstrap_interval(values, seed=1)
-    assert found.mean == pytest.approx(values.mean())
-    assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
-    assert found == bootstrap_interval(values, seed=1)
-    assert found != bootstrap_interval(values, seed=2)
-    assert bootstrap_interval(np.array([3.0])) == (3.0, 3.0, 3.0)
-
-
 def test_disagreeing_shapes_are_refused() -> None:
     x, labels, y = np.zeros((4, 3)), np.zeros(4, int), np.zeros((4, 2))
     with pytest.raises(ValueError, match=r"labels must be in \[0, 2\), got 0 to 5"):
@@ -235,5 +219,3 @@ def test_disagreeing_shapes_are_refused() -> None:
         retrieval(np.zeros((2, 3)), np.zeros((2, 5, 4)), np.zeros(2, int))
     with pytest.raises(ValueError, match=r"all in \[0, 5\)"):
         retrieval(np.zeros((1, 3)), np.zeros((1, 5, 3)), np.array([5]))
-    with pytest.raises(ValueError, match="level in"):
-        bootstrap_interval(np.ones(3), level=95)

@@ -244,3 +244,9 @@ def test_the_cache_builds_once_and_survives_an_interruption(tmp_path, monkeypatc
     monkeypatch.setenv("GLIMPSEWORLD_CACHE", str(blocked))
     with pytest.raises(OSError, match="GLIMPSEWORLD_CACHE"):
         cache.cached_arrays({"name": "thing"}, build)
+
+
+def test_actions_towards_a_position_reach_it(toy_images):
+    envs, *_ = world_at(toy_images, start="center", max_amplitude=2.0)
+    *_, info = envs.step(envs.world.actions_towards(np.array([[-0.5, 0.35]])))
+    assert info["position"][0].tolist() == pytest.approx([-0.5, 0.35])

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
+
 from glimpseworld.experiments.config import (
     ModelOptions,
     ReplayOptions,
@@ -67,7 +68,9 @@ def saccade_config(folder):
         image = np.random.default_rng(i).integers(0, 120, (96, 96, 3), dtype=np.uint8)
         image[30:60, (10 if i % 2 else 60) :][:, :25] += 120
         cv2.imwrite(str(path), image)
-    return replace(TINY, world="saccade", agent="saliency", rotation=RotationOptions(), saccade=SaccadeOptions(str(folder)))
+    return replace(
+        TINY, world="saccade", agent="saliency", rotation=RotationOptions(), saccade=SaccadeOptions(str(folder))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +93,10 @@ def test_resumed_equals_uninterrupted(tmp_path, world):
     train(load_config(parts), parts, resume=True)
     assert_same_weights(load_model(whole)[0], load_model(parts)[0])
     timing = {"seconds", "glimpses_per_second"}
-    rows = [[{k: v for k, v in r.items() if k not in timing} for r in read_metrics(f / "metrics.csv")] for f in (whole, parts)]
+    rows = [
+        [{k: v for k, v in r.items() if k not in timing} for r in read_metrics(f / "metrics.csv")]
+        for f in (whole, parts)
+    ]
     assert rows[0] == rows[1]
     assert [r["step"] for r in rows[0]] == list(range(2, 21, 2))
 
@@ -119,7 +125,7 @@ def test_acting_and_learning_keep_their_ratio(tmp_path):
 
 def test_metrics_have_the_documented_columns(finished):
     with (finished / "metrics.csv").open() as file:
-        header, *rows = csv.reader(file)
+        header = next(csv.reader(file))
     assert tuple(header) == COLUMNS
     import glimpseworld.experiments.run_log as run_log
 

@@ -44,14 +44,6 @@ class Retrieval(NamedTuple):
     rank: np.ndarray
 
 
-class Interval(NamedTuple):
-    """A mean with the two ends of its confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
 def linear_probe(
     train_x: np.ndarray,
     train_y: np.ndarray,
@@ -274,31 +266,6 @@ def rankme(z: np.ndarray) -> float:
 def feature_std(z: np.ndarray) -> float:
     """Return the standard deviation of each of D features over N embeddings (N, D), averaged; 0 is collapse."""
     return float(np.asarray(z, np.float64).std(axis=0).mean())
-
-
-def bootstrap_interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0, resamples: int = 2000) -> Interval:
-    """Return the mean of independent values with its percentile-bootstrap confidence interval.
-
-    Args:
-        values: (N,) float, independent of each other: average over one object's views first. With fewer than about ten
-            values, three seeds say, the interval is too narrow.
-        level: share of intervals that are to hold the true mean, in (0, 1).
-        seed: for the resampling.
-        resamples: how often to resample.
-
-    Returns:
-        Mean, low end and high end, in the values' unit.
-
-    Raises:
-        ValueError: if there is no value, or `level` is out of range.
-    """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 1 or len(values) == 0 or not 0 < level < 1:
-        raise ValueError(f"values must be (N,), N >= 1, and level in (0, 1), got {values.shape} and {level}")
-    generator = np.random.default_rng(seed)
-    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def _fit_mlp(

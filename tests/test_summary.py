@@ -1,0 +1,32 @@
+"""Pooling seeds: groups by settings, and intervals worked out by hand."""
+
+import pytest
+
+from glimpseworld.experiments.summary import COLUMNS, interval, load_results, summary_table
+from glimpseworld.world_model.checkpoint import CheckpointError
+
+
+def result(seed, windows, value):
+    scores = {key: {"value": value} for key, _ in COLUMNS}
+    return {"config": {"seed": seed, "replay": {"windows": windows}}, "trained": scores, "untrained": scores}
+
+
+def test_the_interval_by_hand():
+    # Mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.3027.
+    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
+
+
+def test_seeds_are_pooled_and_settings_set_apart():
+    table = summary_table([result(0, "hindsight", 0.5), result(1, "hindsight", 0.7), result(0, "adjacent", 0.1)])
+    rows = [line.split("|")[1:4] for line in table.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["as preset", "2", "0.60 (-0.67-1.87)"],
+        ["untrained", "2", "0.60 (-0.67-1.87)"],
+        ["replay.windows adjacent", "1", "0.10"],
+        ["untrained", "1", "0.10"],
+    ]
+
+
+def test_a_run_without_results_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="evaluate"):
+        load_results(tmp_path)
