@@ -9,8 +9,9 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import GlimpseEnv, GlimpseVectorEnv, Rows, World
+from .core import Rows, World
 from .draws import EpisodeDraws
+from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
 from .renderer import Lighting, RayMesh, Renderer
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from .core import GlimpseEnv, GlimpseVectorEnv, Rows, World
+from .core import Rows, World
 from .draws import EpisodeDraws
+from .environment import GlimpseEnv, GlimpseVectorEnv
 from .fixation import INHIBITION_RADIUS, PriorityMap
 from .glimpse import CropFovea
 from .images import ImageSet, load_images

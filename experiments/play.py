@@ -13,7 +13,7 @@ import tyro
 
 from .. import envs as _envs
 from ..agents.scripted import Agent
-from ..envs.core import GlimpseEnv
+from ..envs.environment import GlimpseEnv
 from .config import AgentName, make_agent
 from .recording import Recorder
 

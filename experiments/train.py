@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ..agents.rollout import Rollout
-from ..envs.core import GlimpseVectorEnv
+from ..envs.environment import GlimpseVectorEnv
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
 from ..world_model.learner import Learner
 from ..world_model.probes import feature_std, rankme
