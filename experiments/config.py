@@ -129,6 +129,8 @@ class TrainConfig:
     """Updates between small probes on validation objects or images."""
     checkpoint_every: int = 500
     """Updates between checkpoints."""
+    final_evaluation: Literal["none", "quick", "full"] = "quick"
+    """How thoroughly the model is evaluated on held-out things after the last update."""
 
     def __post_init__(self) -> None:
         positive = ("num_envs", "episode_steps", "batch_size", "log_every", "probe_every", "checkpoint_every")

@@ -34,9 +34,10 @@ def main(arguments: list[str]) -> None:
         save_config(config, folder)
     print(f"run {folder}: {config.learner.total_steps} updates, {config.world} world. Resume with --resume {folder}")
     train(config, folder, resume=resume)
-    print("\nevaluating on held-out things")
-    results = evaluate(EvaluateConfig(run=folder, effort="quick", device=config.device))
-    print(evaluation_table(results))
+    if config.final_evaluation != "none":
+        print("\nevaluating on held-out things")
+        results = evaluate(EvaluateConfig(run=folder, effort=config.final_evaluation, device=config.device))
+        print(evaluation_table(results))
     print(_closing(folder, config))
 
 
@@ -62,8 +63,8 @@ def _closing(folder: Path, config: TrainConfig) -> str:
         [
             "",
             f"run      {folder}",
-            f"figure   {folder / 'results.png'}",
-            f"results  {folder / 'results.json'}",
+            *([] if config.final_evaluation == "none" else [f"figure   {folder / 'results.png'}"]),
+            f"metrics  {folder / 'metrics.csv'}",
             "",
             "next:",
             f"  glimpseworld evaluate {folder}          # more samples, all controls",

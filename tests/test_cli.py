@@ -1,14 +1,23 @@
 """The command line as a user calls it: what it prints, and one clear line with an exit code when it cannot."""
 
+import json
+import resource
 import subprocess
 import sys
+import time
 
 import pytest
 
+TINY = [
+    *["train", "quick", "--rotation.size", "16", "--rotation.members-per-family", "2"],
+    *["--learner.total-steps", "6", "--learner.warmup-steps", "2", "--warmup-glimpses", "400"],
+    *["--batch-size", "8", "--model.z-dim", "16", "--model.layers", "1", "--probe-every", "3"],
+]
 
-def run(*arguments, cwd):
+
+def run(*arguments, cwd, **options):
     command = [sys.executable, "-m", "glimpseworld.experiments.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=180)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=180, **options)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +64,7 @@ def test_rollout_records(tmp_path, suffix):
 
 
 def test_train_evaluate_and_the_closing_words(tmp_path):
-    done = run(
-        *["train", "quick", "--rotation.size", "16", "--rotation.members-per-family", "2"],
-        *["--learner.total-steps", "6", "--learner.warmup-steps", "2", "--warmup-glimpses", "400"],
-        *["--batch-size", "8", "--model.z-dim", "16", "--model.layers", "1", "--probe-every", "3"],
-        cwd=tmp_path,
-    )
+    done = run(*TINY, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     for name in ("config.json", "metrics.csv", "results.json", "results.png", "checkpoints"):
@@ -71,3 +75,37 @@ def test_train_evaluate_and_the_closing_words(tmp_path):
     again = run("train", "--resume", str(folder), cwd=tmp_path)
     assert again.returncode == 1
     assert "is finished" in again.stderr
+
+
+def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(tmp_path):
+    """Files are limited to 300 kB, so the checkpoint after update 4 cannot be written; with room again, it can."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    first = run(*TINY, "--final-evaluation", "none", "--checkpoint-every", "2", cwd=tmp_path, preexec_fn=limit)
+    assert first.returncode == 1
+    assert "cannot write checkpoint" in first.stderr
+    assert "Free some space" in first.stderr
+    assert "Traceback" not in first.stderr
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path):
+    command = [sys.executable, "-m", "glimpseworld.experiments.cli", *TINY]
+    command[command.index("6")] = "100000"
+    process = subprocess.Popen(
+        [*command, "--final-evaluation", "none", "--checkpoint-every", "5"], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/checkpoints/step-*/state.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    (folder,) = (tmp_path / "runs").iterdir()
+    step = int(sorted(folder.glob("checkpoints/step-*"))[-1].name.split("-")[1])
+    config = json.loads((folder / "config.json").read_text())
+    config["learner"]["total_steps"] = step + 3  # so that the test ends; the schedule is not what it is about
+    (folder / "config.json").write_text(json.dumps(config))
+    done = run("train", "--resume", str(folder), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"step-{step + 3:08d}" in [p.name for p in folder.glob("checkpoints/*")]
