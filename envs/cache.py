@@ -43,8 +43,14 @@ def cached_arrays(recipe: Mapping[str, Any], build: Callable[[], dict[str, np.nd
     """
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir() / f"{recipe['name']}-{digest}"
-    if not (folder / "recipe.json").is_file():
+    try:
+        return _read_arrays(folder)
+    except (OSError, ValueError, KeyError):  # not there, or damaged: make it anew
         _write_arrays(folder, recipe, build())
+    return _read_arrays(folder)
+
+
+def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     names = json.loads((folder / "recipe.json").read_text())["arrays"]
     arrays = {}
     for name in names:
@@ -64,12 +70,10 @@ def _write_arrays(folder: Path, recipe: Mapping[str, Any], arrays: dict[str, np.
             for name, array in arrays.items():
                 np.save(staged / f"{name}.npy", array, allow_pickle=False)
             (staged / "recipe.json").write_text(json.dumps({"recipe": recipe, "arrays": list(arrays)}, indent=1))
-            try:
-                staged.rename(folder)
-            except OSError:
-                # Another process finished the same recipe first; its files are as good as ours.
-                if not (folder / "recipe.json").is_file():
-                    raise
+            # What is there is damaged, or another process's, just finished and as good as ours.
+            if folder.exists():
+                folder.rename(Path(scratch) / "replaced")
+            staged.rename(folder)
     except OSError as error:
         raise OSError(
             f"cannot write built-in data to {folder.parent}: {error}. Free some space, or set GLIMPSEWORLD_CACHE to a "

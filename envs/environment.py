@@ -6,6 +6,7 @@ and time limits.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import gymnasium as gym
@@ -104,7 +105,7 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         world: what there is to see.
         task: what counts; free viewing by default.
         num_envs: B.
-        max_episode_steps: steps after which an episode is truncated; None for never.
+        max_episode_steps: steps after which an episode is truncated; None or -1 for never.
         autoreset_mode: a `gymnasium.vector.AutoresetMode` or its value ("NextStep", "SameStep", "Disabled"). In mode
             Disabled, call `reset(options={"reset_mask": mask})` with a (B,) bool array that names the rows to reset.
         render_mode: None, "rgb_array" (`render` returns a tuple of B frames) or "human" (a window with up to four).
@@ -125,8 +126,12 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
+        if max_episode_steps == -1:  # Gymnasium's word for no limit
+            max_episode_steps = None
         if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps must be at least 1 or None, got {max_episode_steps}")
+            raise ValueError(
+                f"max_episode_steps must be at least 1, or None or -1 for no limit, got {max_episode_steps}"
+            )
         self.render_mode = _checked_render_mode(render_mode)
         self.autoreset_mode = _checked_autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
@@ -153,20 +158,21 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         """Start an episode in every sub-environment, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: int s gives sub-environment i the seed s + i; a list gives each its own (None: goes on); None goes
+            seed: s gives sub-environment i the seed s + i; a list gives each its own (None: goes on); None goes
                 on with the seeds in use (drawn afresh at the first reset).
             options: `{"reset_mask": (B,) bool array}` resets only those rows; no other option is known.
 
         Returns:
-            The observation of all rows, and the info of the rows that were reset (masks `_key` say which).
+            The observation and the info of all rows; the masks `_key` say which were reset.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        seeds = _checked_seeds(seed, self.num_envs)
+        super().reset(seed=seeds[0])
         options = dict(options or {})
         mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
         _reject_options(options)
         if not self._started and not mask.all():
             raise ValueError("the first reset must start every sub-environment: leave reset_mask out")
-        self._seed(seed, mask)
+        self._seed(seeds, mask)
         self._started = True
         rows = ALL if mask.all() else np.flatnonzero(mask)
         self._observation = {key: value.copy() for key, value in self._observation.items()}
@@ -255,13 +261,7 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         """Return the latest info, as after `set_state`."""
         return _with_masks(self.simulator.info(), np.ones(self.num_envs, dtype=bool))
 
-    def _seed(self, seed: int | list[int | None] | None, mask: np.ndarray) -> None:
-        if isinstance(seed, (list, tuple, np.ndarray)):
-            if len(seed) != self.num_envs:
-                raise ValueError(f"expected one seed for each of {self.num_envs} sub-environments, got {len(seed)}")
-            seeds = list(seed)
-        else:
-            seeds = [None if seed is None else seed + row for row in range(self.num_envs)]
+    def _seed(self, seeds: list[int | None], mask: np.ndarray) -> None:
         for row in np.flatnonzero(mask):
             value = seeds[row]
             if value is None and self.simulator.episodes[row] < 0:
@@ -329,14 +329,29 @@ def _first(batch: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _with_masks(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, Any]:
-    """Add Gymnasium's `_key` masks; rows outside the mask read zero."""
-    result: dict[str, Any] = {}
-    for key, value in info.items():
-        if not mask.all():
-            value[~mask] = 0
-        result[key] = value
-        result[f"_{key}"] = mask.copy()
-    return result
+    """Add Gymnasium's `_key` masks; rows outside the mask keep their true values."""
+    return info | {f"_{key}": mask.copy() for key in info}
+
+
+def _checked_seeds(seed: Any, num_envs: int) -> list[int | None]:
+    """Return one seed or None for each sub-environment."""
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, (list, tuple, np.ndarray)):
+        if len(seed) != num_envs:
+            raise ValueError(f"expected one seed for each of {num_envs} sub-environments, got {len(seed)}")
+        return [None if s is None else _checked_seed(s) for s in seed]
+    return [_checked_seed(seed) + row for row in range(num_envs)]
+
+
+def _checked_seed(seed: Any) -> int:
+    try:
+        value = operator.index(seed)
+    except TypeError:
+        raise ValueError(f"a seed must be a whole number, got {seed!r}") from None
+    if value < 0:
+        raise ValueError(f"a seed must not be negative, got {value}")
+    return value
 
 
 def _checked_render_mode(render_mode: str | None) -> str | None:

@@ -36,7 +36,8 @@ class CropFovea:
         if inside.all():
             return self._gather(images, index, corner)
         glimpses = np.empty((len(index), self.size, self.size, channels), dtype=np.uint8)
-        glimpses[inside] = self._gather(images, index[inside], corner[inside])
+        if inside.any():
+            glimpses[inside] = self._gather(images, index[inside], corner[inside])
         glimpses[~inside] = self._gather_padded(images, index[~inside], corner[~inside])
         return glimpses
 

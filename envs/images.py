@@ -123,6 +123,11 @@ def _load_folder(folder: Path, split: Split) -> ImageSet:
         raise ValueError(
             f"no images in {folder}: expected one sub-folder a class with files ending in {', '.join(IMAGE_SUFFIXES)}"
         )
+    empty = set(get_args(Split)) - {_dealt_to(p.relative_to(folder).as_posix()) for p in paths}
+    if empty:
+        raise ValueError(
+            f"{folder} has {len(paths)} images, too few to deal to all splits: none falls to {', '.join(sorted(empty))}"
+        )
     class_names = sorted({p.relative_to(folder).parts[0] for p in paths})
     images, labels, unreadable = [], [], []
     for path in paths:

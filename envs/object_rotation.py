@@ -14,27 +14,13 @@ from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
 from .renderer import Lighting, RayMesh, Renderer
+from .rotations import bounded_rotations, canonical, reachable_share, uniform_rotations
 
 RotationRange = Literal["free", "3diebench"]
 LightingDraw = Literal["fixed", "episode", "step"]
 _DRAW_OBJECT, _DRAW_START, _DRAW_LIGHT = 1, 2, 3
 _PREPARED_OBJECTS = 2048
 """Objects whose ray-casting structure is kept; the least recently seen go first."""
-
-
-def uniform_rotations(uniform: np.ndarray) -> np.ndarray:
-    """Map (n, 3) uniforms in [0, 1) to (n, 4) unit quaternions xyzw, w >= 0, uniform over rotations.
-
-    Source: Shoemake, "Uniform random rotations" (Graphics Gems III, 1992).
-    """
-    u, v, w = uniform[:, 0], 2 * np.pi * uniform[:, 1], 2 * np.pi * uniform[:, 2]
-    a, b = np.sqrt(1 - u), np.sqrt(u)
-    return canonical(np.stack([a * np.sin(v), a * np.cos(v), b * np.sin(w), b * np.cos(w)], axis=1))
-
-
-def canonical(quaternions: np.ndarray) -> np.ndarray:
-    """Return the same rotations with w >= 0, for (n, 4) unit quaternions xyzw."""
-    return np.where(quaternions[:, 3:] < 0, -quaternions, quaternions)
 
 
 class ObjectRotationWorld(World):
@@ -90,26 +76,17 @@ class ObjectRotationWorld(World):
 
     def draw_poses(self, uniform: np.ndarray) -> np.ndarray:
         """Map (n, 3) uniforms in [0, 1) to (n, 4) orientations, spread as episodes start: see `rotation`."""
-        if self.rotation == "free":
-            return uniform_rotations(uniform)
-        angles = (uniform - 0.5) * np.pi
-        return canonical(Rotation.from_euler("xyz", angles).as_quat())
+        return uniform_rotations(uniform) if self.rotation == "free" else bounded_rotations(uniform)
 
     def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
         """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
         before = Rotation.from_quat(self._orientation[rows])
-        after = before * Rotation.from_rotvec(actions * self.max_angle)
+        vectors = actions * self.max_angle
         if self.rotation == "3diebench":
-            angles = np.atleast_2d(after.as_euler("xyz"))
-            beyond = (np.abs(angles) > np.pi / 2).any(axis=1)
-            if beyond.any():  # a joint limit: each Euler angle stops on its own
-                quaternions = np.atleast_2d(after.as_quat())
-                limited = Rotation.from_euler("xyz", angles[beyond].clip(-np.pi / 2, np.pi / 2))
-                quaternions[beyond] = limited.as_quat()
-                after = Rotation.from_quat(quaternions)
-        self._orientation[rows] = canonical(np.atleast_2d(after.as_quat()))
-        motion = canonical(np.atleast_2d((before.inv() * after).as_quat()))
-        return motion.clip(-1.0, 1.0).astype(np.float32)
+            vectors = vectors * reachable_share(before.as_matrix(), vectors)[:, None]
+        motion = Rotation.from_rotvec(vectors)
+        self._orientation[rows] = canonical((before * motion).as_quat())
+        return canonical(motion.as_quat()).clip(-1.0, 1.0).astype(np.float32)
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
@@ -121,10 +98,7 @@ class ObjectRotationWorld(World):
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Render the objects, (n, size, size, 3) uint8."""
         when = steps if self.lighting == "step" else 0
-        uniform = draws.uniform(_DRAW_LIGHT, 4, when)
-        if self.lighting == "fixed":
-            uniform = np.full_like(uniform, 0.5)
-        return self.view(self._index[rows], self._orientation[rows], uniform)
+        return self.view(self._index[rows], self._orientation[rows], draws.uniform(_DRAW_LIGHT, 4, when))
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Render given objects in given orientations.
@@ -132,13 +106,12 @@ class ObjectRotationWorld(World):
         Args:
             index: (n,) objects.
             poses: (n, 4) unit quaternions xyzw.
-            uniform: (n, 4) in [0, 1), which fix the floor's hue and the spot's theta, phi and hue (method.md, 2).
+            uniform: (n, 4) in [0, 1): floor hue, spot theta, spot phi, spot hue; ignored if `lighting` is "fixed".
 
         Returns:
             (n, size, size, 3) uint8.
         """
-        light = (uniform * [1.0, np.pi / 4, 2 * np.pi, 1.0]).astype(np.float32)
-        lighting = Lighting(floor_hue=light[:, 0], spot_theta=light[:, 1], spot_phi=light[:, 2], spot_hue=light[:, 3])
+        lighting = Lighting.from_unit(np.full_like(uniform, 0.5) if self.lighting == "fixed" else uniform)
         meshes = [self._mesh(int(i)) for i in index]
         return self.renderer.render(meshes, Rotation.from_quat(poses).as_matrix(), lighting)
 
@@ -208,7 +181,8 @@ class ObjectRotationEnv(GlimpseEnv):
     - `size`: side of the view in pixels (64).
     - `max_angle`: the rotation, in radians, of an action component of 1 (pi / 4).
     - `rotation`: "free" starts anywhere and turns without limit; "3diebench" starts with Euler angles (xyz, extrinsic)
-      uniform in [-pi/2, pi/2] and stops each angle there, as a joint would: `motion` is what was realised.
+      uniform in [-pi/2, pi/2]; a motion that would end beyond stops where its path leaves that range, and `motion` is
+      what was realised.
     - `lighting`: floor hue, spot position and spot hue are drawn at each "step", each "episode", or are "fixed".
     - `shadows`: cast shadows (True).
     - `render_mode`: None, "rgb_array" or "human".

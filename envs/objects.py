@@ -18,7 +18,7 @@ Split: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 SOURCES: tuple[str, ...] = ("families",)
 
-_VERSION = 1  # raise when a change of the generating code changes any mesh
+OBJECTS_VERSION = 1  # raise when a change of the generating code changes any mesh
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def load_objects(
     members = [len(SPLITS) * k + SPLITS.index(split) for k in range(members_per_family)]
     recipe = {
         "name": "objects",
-        "version": _VERSION,
+        "version": OBJECTS_VERSION,
         "families": FAMILIES,
         "members": members_per_family,
         "split": split,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import math
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -111,8 +112,19 @@ def _device() -> Any:
     if pid not in _devices:
         from embreex.rtcore import EmbreeDevice
 
+        if not _devices and hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=_let_builders_fall_asleep)
         _devices[pid] = EmbreeDevice()
     return _devices[pid]
+
+
+def _let_builders_fall_asleep() -> None:
+    """Wait before a fork until Embree's threads are idle.
+
+    They take a lock on their way to sleep, some milliseconds after a tree was built; a child forked at that moment
+    inherits it locked for ever and hangs at its first tree.
+    """
+    time.sleep(0.05)
 
 
 class RayMesh:

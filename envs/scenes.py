@@ -27,12 +27,15 @@ def load_scenes(split: Split) -> ImageSet:
     stripes or checks. Scenes of different splits show different objects.
     """
     from .families import FAMILIES
+    from .objects import OBJECTS_VERSION
 
     recipe = {
         "name": f"scenes-{split}",
-        "version": 1,
+        "version": 2,
+        "objects": OBJECTS_VERSION,
         "families": list(FAMILIES),
         "side": SIDE,
+        "object_sides": _OBJECT_SIDES,
         "scenes_per_class": SCENES_PER_CLASS[split],
         "members_per_family": MEMBERS_PER_FAMILY[split],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -23,13 +24,14 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"glimpseworld: no command {name!r}\n\n{_help()}", file=sys.stderr)
         sys.exit(2)
-    module = importlib.import_module(f".{COMMANDS[name][1]}", __package__)
     try:
-        module.main(rest)
+        importlib.import_module(f".{COMMANDS[name][1]}", __package__).main(rest)
     except KeyboardInterrupt:
         print("\nglimpseworld: interrupted", file=sys.stderr)
         sys.exit(130)
     except expected_errors() as error:
+        if os.environ.get("GLIMPSEWORLD_TRACEBACK"):
+            raise
         print(f"glimpseworld {name}: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -46,7 +48,8 @@ def expected_errors() -> tuple[type[Exception], ...]:
 
 def _help() -> str:
     lines = [f"  {name:10} {what}" for name, (what, _) in COMMANDS.items()]
-    return "usage: glimpseworld COMMAND ...\n\n" + "\n".join(lines) + "\n\nglimpseworld COMMAND --help tells more."
+    closing = "glimpseworld COMMAND --help tells more. With GLIMPSEWORLD_TRACEBACK=1, errors show where they arose."
+    return "usage: glimpseworld COMMAND ...\n\n" + "\n".join(lines) + f"\n\n{closing}"
 
 
 if __name__ == "__main__":

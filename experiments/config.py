@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -149,12 +149,21 @@ class TrainConfig:
                 f"windows of {high} + {self.replay.targets} views do not fit episodes of {self.episode_steps + 1}: "
                 "raise episode_steps, or lower replay.context or replay.targets"
             )
+        slots, needed = self.replay.capacity // self.num_envs, self.episode_steps + 1
+        if slots < needed:
+            raise ValueError(
+                f"replay.capacity {self.replay.capacity} gives each of {self.num_envs} sub-environments {slots} views, "
+                f"less than an episode of {needed}: raise it to at least {needed * self.num_envs}"
+            )
         if self.world == "rotation" and self.agent == "saliency":
             raise ValueError('agent "saliency" looks at images: use --world saccade, or --agent random')
         if self.world == "rotation" and self.saccade != SaccadeOptions():
             raise ValueError("saccade options have no effect with --world rotation; leave them out")
         if self.world == "saccade" and self.rotation != RotationOptions():
-            raise ValueError("rotation options have no effect with --world saccade; leave them out")
+            raise ValueError(
+                "rotation options have no effect with --world saccade: leave them out, and start from a preset for "
+                "saccades, such as quick-saccade"
+            )
 
 
 def presets() -> dict[str, tuple[str, TrainConfig]]:
@@ -181,13 +190,14 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         objective=Objective.paper(),
     )
     paper = TrainConfig(
-        rotation=RotationOptions(size=128),
+        rotation=RotationOptions(size=128, max_angle=math.pi),
+        agent="independent",
         num_envs=64,
         episode_steps=8,
         glimpses_per_update=512.0,
-        warmup_glimpses=50_000,
+        warmup_glimpses=20_000,
         batch_size=512,
-        replay=ReplayOptions(capacity=200_000, context=(3, 3), targets=1, windows="adjacent"),
+        replay=ReplayOptions(capacity=60_000, context=(3, 3), targets=1, windows="adjacent"),
         model=paper_model,
         learner=LearnerConfig(
             total_steps=100_000,
@@ -208,7 +218,7 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
             "Four minutes on two cores: saccades over scenes, by saliency and inhibition of return.",
             replace(quick, world="saccade", agent="saliency", rotation=RotationOptions()),
         ),
-        "paper": ("ResNet-18 and the paper's settings at 128 x 128; for a GPU.", paper),
+        "paper": ("ResNet-18, i.i.d. views at 128 x 128 and the paper's settings; for a GPU.", paper),
     }
 
 
@@ -263,7 +273,7 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
     """Return the dataclass that `dataclasses.asdict` made `values` of.
 
     Raises:
-        ValueError: if a setting is unknown, as in a run of another version.
+        ValueError: if a setting is unknown or of a wrong type, as in a run of another version.
     """
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
@@ -271,9 +281,10 @@ def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
         raise ValueError(f"{kind.__name__} has no settings {unknown}: the run was made by another version")
     arguments = {}
     for name, value in values.items():
-        if is_dataclass(hints[name]) and isinstance(hints[name], type):
+        if isinstance(hints[name], type) and is_dataclass(hints[name]):
             value = from_dict(hints[name], value)
-        elif isinstance(value, list) and not isinstance(hints[name], types.UnionType):
-            value = tuple(value)
-        arguments[name] = value
-    return kind(**arguments)
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__} cannot be made of {dict(values)}: {error}") from error

@@ -2,12 +2,13 @@
 
 Keys of `results.json`:
 
-- `run`, `step`: the folder, and the update the model is from; `config`: the run's settings.
+- `run`, `step`: the folder, and the update the model is from; `config`: the run's settings. Scores on the validation
+  split go to `results-validation.json` and `.png` instead.
 - `split`, `seed`, `commit`, `version`: the split scored on, the evaluation's seed, the code's git commit (or null)
   and version; `seconds`: how long the evaluation took.
 - `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
-- `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights and calibrated
-  BatchNorms.
+- `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights, drawn by the run's
+  seed, and calibrated BatchNorms.
 - `controls`: measures that need no model.
 
 Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over held-out things:
@@ -17,9 +18,10 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
 - `relative_r2`, `individual_r2`: R2 of the motion between two views from their z, and of the pose from one z; with
   `median_error` in degrees (rotations) or image units (saccades).
 - `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
-  distance to the prediction from three views.
+  distance to the prediction from three views; with `chance`, which depends on how many views there are.
 - `view_return_V`: after V views a motion leads back to an earlier one; share of predictions nearest to that one, with
-  `chance` beside it. `view_return_V_shuffled`: with the motions of another sequence, so by recognition alone.
+  `chance`. Its controls: `view_return_V_last_view`, from the last view alone, which needs no memory of the path, and
+  `view_return_V_no_motions`, with the motions of another sequence. Only the excess over both is path integration.
 - `path_r2_M`: R2 of the path over M motions from [z_agg; last motion], to be read against its controls:
   `path_r2_M_no_motions` and `path_r2_M_no_vision` with embedded motions, or z, set to zero, and under `controls`
   `path_r2_M_raw_motions` from the raw motions alone.
@@ -43,7 +45,7 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from ..world_model.checkpoint import write_json
+from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.probes import feature_std, rankme
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, make_world
@@ -111,9 +113,9 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
     model, step = load_model(config.run, config.device)
     plan = PLANS[config.effort]
     material = make_material(run, config, plan)
-    torch.manual_seed(config.seed)  # the untrained weights
+    torch.manual_seed(run.seed + 1_000_000 * (config.seed + 1))  # the untrained weights, others for each run
     untrained = SeqJEPA(model.config).to(config.device)
-    calibrate_untrained(untrained, material.fit.views[:, 0])
+    calibrate_untrained(untrained, material.fit)
     results: dict[str, Any] = {
         "run": str(config.run),
         "step": step,
@@ -147,9 +149,19 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
             results["controls"][f"path_r2_{length}_raw_motions"] = path_from_motions(material, length)
             bar.update(1)
     results["seconds"] = round(time.monotonic() - began, 1)
-    write_json(config.run / "results.json", results)
-    evaluation_figure(results, config.run / "results.png")
+    json_path, figure_path = result_paths(config.run, config.split)
+    try:
+        write_json(json_path, results)
+        evaluation_figure(results, figure_path)
+    except OSError as error:
+        raise CheckpointError(f"cannot write the results to {config.run}: {error}. Free some space") from error
     return results
+
+
+def result_paths(run: Path, split: str) -> tuple[Path, Path]:
+    """Return where the results of a run on `split` are kept: JSON and figure."""
+    name = "results" if split == "test" else f"results-{split}"
+    return run / f"{name}.json", run / f"{name}.png"
 
 
 def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Material:
@@ -179,7 +191,7 @@ def main(arguments: list[str]) -> None:
         print()
         return
     print(evaluation_table(results))
-    print(f"\nresults  {config.run / 'results.json'}\nfigure   {config.run / 'results.png'}")
+    print("\nresults  {}\nfigure   {}".format(*result_paths(config.run, config.split)))
 
 
 def _measures(
@@ -200,7 +212,8 @@ def _measures(
     yield "predictor", bound(predictor_quality, material, 3)
     for v in plan.return_views:
         yield f"view_return_{v}", bound(view_return, material, v)
-        yield f"view_return_{v}_shuffled", bound(view_return, material, v, shuffle_motions=True)
+        yield f"view_return_{v}_last_view", bound(view_return, material, v, control="last_view")
+        yield f"view_return_{v}_no_motions", bound(view_return, material, v, control="no_motions")
     for m in plan.path_lengths if conditioned else ():
         yield f"path_r2_{m}", bound(path_decoding, material, m)
         yield f"path_r2_{m}_no_motions", bound(path_decoding, material, m, ablate="motions")
@@ -220,8 +233,10 @@ def _run(measures: dict[str, Callable[[], Any]], bar: Any) -> Measures:
 
 
 def _commit() -> str | None:
-    """Return the git commit of the code, or None outside a repository."""
+    """Return the git commit of the code, or None where git does not track it (an installed copy)."""
+    here = Path(__file__)
     try:
+        check_output(["git", "ls-files", "--error-unmatch", here.name], cwd=here.parent, stderr=DEVNULL)
         return check_output(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, stderr=DEVNULL, text=True).strip()
     except (OSError, CalledProcessError):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -128,29 +128,39 @@ def individual_r2(subject: Subject, material: Material) -> Scores:
 def predictor_quality(subject: Subject, material: Material, context: int) -> dict[str, Scores]:
     """Rank all views of a thing by their distance to the predicted one (section 4.1): `mrr`, `hit_at_1`, `hit_at_5`.
 
-    The target is drawn among the views outside the context; all views of the thing are candidates.
+    The target is drawn among the views outside the context; all views of the thing are candidates. Adds `chance`.
     """
     items, steps = material.draw("test", context + 1, purpose=3)
-    prediction = _predict(subject, material.test, items, steps)
+    motions = context_motions(material.test, items, steps)
+    prediction = _predict(subject, items, steps[:, :-1], motions)
     ranked = retrieval(prediction, _targets(subject)[items], steps[:, -1])
+    candidates = material.test.poses.shape[1]
+    ranks = np.arange(1, candidates + 1)
     return {
-        "mrr": _mean_over_things(ranked.reciprocal_rank, items, material.seed),
-        "hit_at_1": _mean_over_things(ranked.hit_at_1, items, material.seed),
-        "hit_at_5": _mean_over_things(ranked.hit_at_5, items, material.seed),
+        "mrr": _mean_over_things(ranked.reciprocal_rank, items, material.seed) | {"chance": float((1 / ranks).mean())},
+        "hit_at_1": _mean_over_things(ranked.hit_at_1, items, material.seed) | {"chance": 1 / candidates},
+        "hit_at_5": _mean_over_things(ranked.hit_at_5, items, material.seed) | {"chance": min(1.0, 5 / candidates)},
     }
 
 
-def view_return(subject: Subject, material: Material, views: int, *, shuffle_motions: bool = False) -> Scores:
+ReturnControl = Literal["last_view", "no_motions"]
+
+
+def view_return(subject: Subject, material: Material, views: int, *, control: ReturnControl | None = None) -> Scores:
     """Share of times that a motion leading back to an earlier view is predicted to show that view.
 
     After `views` views, the next motion leads back to one of the earlier ones but the current; the prediction should be
     nearest, by cosine, to its embedding among the embeddings of those. Adds `chance`, 1 / (views - 1).
 
+    Two controls tell what it is due to: what a model scores from the last view alone needs no memory of the path, and
+    what it scores without motions needs no path at all. Only the excess over both is path integration.
+
     Args:
         subject: Who is measured.
         material: On what.
         views: Views seen before the motion, at least 3.
-        shuffle_motions: Give each sequence all the motions of another one: the control without path integration.
+        control: None; "last_view": the model sees the last view alone, with the true motion back; "no_motions": each
+            sequence has all the motions of another one.
     """
     items, steps = material.draw("test", views, purpose=40 + views)
     rng = np.random.default_rng([material.seed, 5, views])
@@ -158,9 +168,12 @@ def view_return(subject: Subject, material: Material, views: int, *, shuffle_mot
     rows = np.arange(len(items))
     sequence = np.concatenate([steps, steps[rows, back][:, None]], axis=1)
     motions = context_motions(material.test, items, sequence)
-    if shuffle_motions:
+    context = steps
+    if control == "last_view":
+        context, motions = steps[:, -1:], motions[:, -1:]
+    elif control == "no_motions":
         motions = motions[rng.permutation(len(items))]
-    prediction = _predict_with(subject, material.test, items, sequence, motions)
+    prediction = _predict(subject, items, context, motions)
     candidates = _targets(subject)[items[:, None], steps[:, :-1]]
     ranked = retrieval(prediction, candidates, back)
     return _mean_over_things(ranked.hit_at_1, items, material.seed) | {"chance": 1 / (views - 1)}
@@ -214,17 +227,11 @@ def _aggregate(model: SeqJEPA, z: Tensor, motions: np.ndarray, *, batch: int = 4
     return torch.cat(parts).numpy()
 
 
-def _predict(subject: Subject, view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    return _predict_with(subject, view_set, items, steps, context_motions(view_set, items, steps))
-
-
 @torch.no_grad()
-def _predict_with(
-    subject: Subject, view_set: ViewSet, items: np.ndarray, steps: np.ndarray, motions: np.ndarray
-) -> np.ndarray:
-    """Predict the last view of (n, M + 1) sequences from the M before, given (n, M, P) motions; (n, D)."""
+def _predict(subject: Subject, items: np.ndarray, context: np.ndarray, motions: np.ndarray) -> np.ndarray:
+    """Predict from (n, M) test views after (n, M, P) motions, the last one leading to the predicted view; (n, D)."""
     device = next(subject.model.parameters()).device
-    z = subject.test.online[items[:, None], steps[:, :-1]]
+    z = subject.test.online[items[:, None], context]
     z_agg = torch.from_numpy(_aggregate(subject.model, z, motions[:, :-1])).to(device)
     return subject.model.predict(z_agg, torch.from_numpy(motions[:, -1]).to(device)).float().cpu().numpy()
 

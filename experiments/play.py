@@ -65,7 +65,10 @@ def rollout(config: RolloutConfig) -> list[str]:
         wanted = "human" if config.render == "human" else "rgb_array" if recorder else None
         if config.env not in _envs.ENV_IDS:
             raise ValueError(f"no environment {config.env!r}; there are {', '.join(_envs.ENV_IDS)}")
-        env = gym.make(config.env, render_mode=wanted, split=config.split, **_parsed(config.env_options))
+        try:
+            env = gym.make(config.env, render_mode=wanted, **{"split": config.split, **_parsed(config.env_options)})
+        except TypeError as error:
+            raise ValueError(f"{config.env} does not take these options: {error}") from error
         stack.callback(env.close)
         core = env.unwrapped
         assert isinstance(core, GlimpseEnv)

@@ -14,7 +14,8 @@ _ROWS = (
     ("predictor_mrr", "predicted view among all, MRR"),
     ("predictor_hit_at_1", "predicted view among all, Hit@1"),
     ("view_return_4", "way back among 4 views"),
-    ("view_return_4_shuffled", "  the same, motions shuffled"),
+    ("view_return_4_last_view", "  the same, from the last view alone"),
+    ("view_return_4_no_motions", "  the same, motions of another path"),
 )
 
 
@@ -89,9 +90,8 @@ def _draw_accuracy(axes: Any, results: dict[str, Any]) -> None:
 
 def _draw_returns(axes: Any, results: dict[str, Any]) -> None:
     _draw_curve(axes, results["trained"], "view_return_", "trained", _COLORS["trained"])
-    _draw_curve(
-        axes, results["trained"], "view_return_", "trained, motions shuffled", _COLORS["control"], suffix="_shuffled"
-    )
+    for suffix, label, style in (("_last_view", "last view alone", "--"), ("_no_motions", "no motions", ":")):
+        _draw_curve(axes, results["trained"], "view_return_", label, _COLORS["control"], suffix=suffix, style=style)
     _draw_curve(axes, results["untrained"], "view_return_", "untrained", _COLORS["untrained"])
     numbers = _numbers(results["trained"], "view_return_", "")
     chance = [results["trained"][f"view_return_{n}"]["chance"] for n in numbers]

@@ -21,8 +21,10 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
+import warnings
 from pathlib import Path
 
 from ..world_model.checkpoint import CheckpointError
@@ -60,26 +62,38 @@ class RunLog:
 
         self._path = folder / "metrics.csv"
         self._keep_until(resume_step)
-        self._writer = SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)
+        self._writer: SummaryWriter | None = SummaryWriter(
+            str(folder), purge_step=resume_step + 1 if resume_step else None
+        )
 
     def write(self, row: dict[str, float]) -> None:
-        """Append one row; its keys are among `COLUMNS` and include "step"."""
+        """Append one row; its keys are among `COLUMNS` and include "step".
+
+        Raises:
+            CheckpointError: if it cannot be written. TensorBoard's copy is given up instead, with a warning.
+        """
         unknown = set(row) - set(COLUMNS)
         assert not unknown, f"undocumented metrics {unknown}"
         try:
             with self._path.open("a", newline="") as file:
                 csv.writer(file).writerow([_cell(row.get(name)) for name in COLUMNS])
         except OSError as error:
-            raise CheckpointError(
-                f"cannot write {self._path}: {error}. Free some space and go on with --resume"
-            ) from error
-        for name, value in row.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, int(row["step"]))
+            raise CheckpointError(f"cannot write {self._path}: {error}. Free some space, then --resume") from error
+        if self._writer is None:
+            return
+        try:
+            for name, value in row.items():
+                if name != "step":
+                    self._writer.add_scalar(name, value, int(row["step"]))
+        except OSError as error:
+            self._writer = None
+            warnings.warn(f"TensorBoard's file is given up: {error}; metrics.csv goes on", stacklevel=2)
 
     def close(self) -> None:
-        """Flush TensorBoard's file."""
-        self._writer.close()
+        """Flush TensorBoard's file; a failure there loses nothing that `metrics.csv` has not."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
 
     def _keep_until(self, step: int) -> None:
         rows: list[list[str]] = []
@@ -87,9 +101,12 @@ class RunLog:
             with self._path.open(newline="") as file:
                 rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(COLUMNS) and int(row[0]) <= step]
         staged = self._path.with_suffix(".writing")
-        with staged.open("w", newline="") as file:
-            csv.writer(file).writerows([list(COLUMNS), *rows])
-        os.replace(staged, self._path)
+        try:
+            with staged.open("w", newline="") as file:
+                csv.writer(file).writerows([list(COLUMNS), *rows])
+            os.replace(staged, self._path)
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self._path}: {error}") from error
 
 
 def _cell(value: float | None) -> str:

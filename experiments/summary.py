@@ -1,8 +1,8 @@
 """`glimpseworld summary RUN ...`: evaluated runs side by side, with seeds of equal settings pooled.
 
-A row is a group of runs whose settings differ in the seed alone. A cell is the mean over its runs, with the 95 %
-t-interval over seeds in brackets where there are two or more. The interval speaks of training seeds; that of one run's
-held-out things is in its `results.json`.
+A row is a group of runs whose settings differ in the seed alone, with the untrained models of the same seeds below it.
+A cell is the mean over its runs, with the 95 % t-interval over seeds in brackets where there are two or more. The
+interval speaks of training seeds; that of one run's held-out things is in its `results.json`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ COLUMNS = (
     ("predictor_mrr", "MRR"),
     ("predictor_hit_at_1", "Hit@1"),
     ("view_return_4", "return 4"),
-    ("view_return_4_shuffled", "shuffled"),
+    ("view_return_4_last_view", "last view"),
+    ("view_return_4_no_motions", "no motions"),
 )
 
 
@@ -53,15 +54,31 @@ def load_results(run: Path) -> dict[str, Any]:
     path = run / "results.json"
     if not path.is_file():
         raise CheckpointError(f"{run} has no results.json: run `glimpseworld evaluate {run}` first")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"cannot read {path}: {error}; run `glimpseworld evaluate {run}` again") from error
 
 
 def summary_table(results: list[dict[str, Any]]) -> str:
-    """Return a Markdown table: a row for each group's trained models, and one for all untrained ones of its world."""
+    """Return a Markdown table: a row for each group's trained models, and one for its untrained ones.
+
+    Raises:
+        ValueError: if the results were not measured alike (split, sizes, evaluation seed), or a run is given twice.
+    """
+    conditions = {json.dumps([r["split"], r["sizes"], r["seed"]], sort_keys=True) for r in results}
+    if len(conditions) > 1:
+        raise ValueError(
+            f"these runs were not evaluated alike: {' and '.join(sorted(conditions))}; evaluate them with equal "
+            "--split, --effort and --seed first"
+        )
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         settings = {key: value for key, value in result["config"].items() if key != "seed"}
-        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(result)
+        group = groups.setdefault(json.dumps(settings, sort_keys=True), [])
+        if any(other["config"]["seed"] == result["config"]["seed"] for other in group):
+            raise ValueError(f"two runs have equal settings and seed {result['config']['seed']}: give one of them")
+        group.append(result)
     lines = [f"| runs | seeds | {' | '.join(title for _, title in COLUMNS)} |", "| --- " * (len(COLUMNS) + 2) + "|"]
     common = _common([json.loads(key) for key in groups])
     for key, members in groups.items():

@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ..agents.rollout import Rollout
+from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
 from ..world_model.learner import Learner
@@ -40,14 +41,15 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
-        agent_seed, replay_seed, probe_seed = np.random.SeedSequence(config.seed).spawn(3)
+        agent_seed, replay_seed, probe_seed, envs_seed = np.random.SeedSequence(config.seed).spawn(4)
         self.generators = {"agent": np.random.default_rng(agent_seed), "replay": np.random.default_rng(replay_seed)}
+        device = checked_device(config.device)
         torch.manual_seed(config.seed)  # initial weights and dropout
         world = make_world(config, "train")
         self.envs = GlimpseVectorEnv(world, num_envs=config.num_envs, max_episode_steps=config.episode_steps)
-        self.rollout = Rollout(
-            self.envs, make_agent(config.agent, world, config.num_envs, self.generators["agent"]), config.seed
-        )
+        agent = make_agent(config.agent, world, config.num_envs, self.generators["agent"])
+        # Not config.seed itself: sub-environment i gets seed + i, so neighbouring runs would share their episodes.
+        self.rollout = Rollout(self.envs, agent, int(envs_seed.generate_state(1, np.uint64)[0] >> 1))
         self.replay = SequenceReplay(
             config.replay.capacity,
             world.glimpse_space.shape,  # pyright: ignore[reportArgumentType]
@@ -55,8 +57,8 @@ class Trainer:
             world.motion_space.shape[0],
             config.num_envs,
         )
-        self.learner = Learner(SeqJEPA(model_config(config, world)), config.learner, device=config.device)
-        self.material = probe_material(config, np.random.default_rng(probe_seed))
+        self.learner = Learner(SeqJEPA(model_config(config, world)), config.learner, device=device)
+        self.material = probe_material(config, world, np.random.default_rng(probe_seed))
         self.glimpses = 0
         self.seconds = 0.0
 
@@ -136,9 +138,9 @@ class Trainer:
             torch.cuda.set_rng_state(torch.tensor(state["cuda_generator"], dtype=torch.uint8), self.learner.device)
 
 
-def probe_material(config: TrainConfig, rng: np.random.Generator) -> Material:
+def probe_material(config: TrainConfig, fit_world: World, rng: np.random.Generator) -> Material:
     """Return small view sets for the probes during training: fitted on training things, scored on validation things."""
-    fit_world, test_world = make_world(config, "train"), make_world(config, "validation")
+    test_world = make_world(config, "validation")
     return Material(
         fit=make_view_set(fit_world, balanced_items(fit_world, 384, rng), 8, rng),
         test=make_view_set(test_world, balanced_items(test_world, 192, rng), 8, rng),
@@ -210,6 +212,20 @@ def _loop(trainer: Trainer, log: RunLog, bar: Any, last: int) -> None:
             clock = time.monotonic()
 
 
+def checked_device(name: str) -> torch.device:
+    """Return the device, or say why it cannot be had.
+
+    Raises:
+        ValueError: if PyTorch does not know it, or this machine lacks it.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"cannot compute on device {name!r}: {str(error).splitlines()[0]}") from error
+    return device
+
+
 def new_run_folder(root: Path, name: str, seed: int) -> Path:
     """Make and return a folder named by preset, seed and time, with a number where that is taken."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -225,21 +241,29 @@ def new_run_folder(root: Path, name: str, seed: int) -> Path:
 
 def save_config(config: TrainConfig, folder: Path) -> None:
     """Write `config.json`, which `load_config` reads."""
-    write_json(folder / "config.json", asdict(config))
+    try:
+        write_json(folder / "config.json", asdict(config))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {folder / 'config.json'}: {error}. Free some space and start again"
+        ) from error
 
 
 def load_config(folder: Path) -> TrainConfig:
     """Return the settings of the run in `folder`.
 
     Raises:
-        CheckpointError: if the folder is no run.
+        CheckpointError: if the folder is no run, or its config.json is damaged or of another version.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise CheckpointError(
             f"{folder} is no run: expected a folder that `glimpseworld train` made, with config.json in it"
         )
-    return from_dict(TrainConfig, json.loads(path.read_text()))
+    try:
+        return from_dict(TrainConfig, json.loads(path.read_text()))
+    except ValueError as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
 def load_model(folder: Path, device: str = "cpu") -> tuple[SeqJEPA, int]:

@@ -10,7 +10,7 @@ import tyro
 from .config import TrainConfig, presets
 from .evaluate import EvaluateConfig, evaluate
 from .report import evaluation_table
-from .train import load_config, new_run_folder, save_config, train
+from .train import checked_device, load_config, new_run_folder, save_config, train
 
 RUNS = Path("runs")
 
@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> None:
         config, name, resume = load_config(folder), folder.name, True
     else:
         name, config = _parse(arguments)
+        checked_device(config.device)
         folder, resume = new_run_folder(RUNS, name, config.seed), False
         save_config(config, folder)
     print(f"run {folder}: {config.learner.total_steps} updates, {config.world} world. Resume with --resume {folder}")

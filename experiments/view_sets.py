@@ -81,16 +81,25 @@ def embed(model: SeqJEPA, views: np.ndarray, *, batch: int = 256) -> Embeddings:
 
 
 @torch.no_grad()
-def calibrate_untrained(model: SeqJEPA, views: np.ndarray, *, batch: int = 256) -> None:
-    """Give an untrained model's BatchNorms the statistics of (n, H, W, C) uint8 views, so that it is a fair control."""
+def calibrate_untrained(model: SeqJEPA, view_set: ViewSet, *, batch: int = 256) -> None:
+    """Give every BatchNorm of an untrained model the statistics of a view set, so that it is a fair control.
+
+    The model sees each thing's first views and the motions between them, as in training, but learns nothing.
+    """
     device = next(model.parameters()).device
-    norms = [m for m in model.encoder.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over the batches
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # a plain average over the batches
     model.train()
-    for start in range(0, len(views), batch):
-        model.encode(normalize_views(views[start : start + batch], device=device)[None])
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.eval()
+    steps = np.arange(min(4, view_set.poses.shape[1]))
+    for start in range(0, len(view_set.labels), batch):
+        items = np.arange(start, min(start + batch, len(view_set.labels)))[:, None]
+        views = normalize_views(view_set.views[items, steps], device=device)
+        motions = torch.from_numpy(view_set.motions(items, steps[:-1], steps[1:])).to(device)
+        model(views, motions)
     model.eval()
     model.update_target(0.0)
-    model.target_statistics.observe(model.encode_target(normalize_views(views[:batch], device=device)[None]))

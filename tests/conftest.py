@@ -1,16 +1,16 @@
-"""What all tests share: one cache of generated data for the whole run, small built-in worlds, one thread each."""
+"""What all tests share: a cache of generated data, one thread each, and toy images."""
 
 import os
 import tempfile
 from pathlib import Path
 
+# Before anything is imported: workers of one run share a cache that is not the user's own, and one core each, since
+# waiting OpenMP threads spin and two workers with two threads each slow each other down many times.
+os.environ.setdefault("GLIMPSEWORLD_CACHE", str(Path(tempfile.gettempdir()) / f"glimpseworld-tests-{os.getuid()}"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
-
-# Before anything asks for the cache: workers of one run share it, and a test run leaves the user's own alone.
-os.environ.setdefault("GLIMPSEWORLD_CACHE", str(Path(tempfile.gettempdir()) / f"glimpseworld-tests-{os.getuid()}"))
-
-SMALL = {"GlimpseWorld/ObjectRotation-v0": {"members_per_family": 2, "size": 24}, "GlimpseWorld/Saccade-v0": {}}
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     out = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "cannot write checkpoint" in out.stdout
     assert "The last good one is" in out.stdout
-    assert "Free some space" in out.stdout
+    assert "free some space" in out.stdout
     assert out.stdout.strip().endswith("10.0")
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096  # the limit was the child's alone

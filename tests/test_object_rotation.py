@@ -6,7 +6,8 @@ from scipy.spatial.transform import Rotation
 
 from glimpseworld.agents.rollout import Rollout
 from glimpseworld.agents.scripted import IndependentAgent
-from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld, uniform_rotations
+from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld
+from glimpseworld.envs.rotations import uniform_rotations
 
 SMALL = {"members_per_family": 1, "size": 16}
 
@@ -40,23 +41,32 @@ def test_motions_compose_to_the_pose_difference():
     assert (path.inv() * direct).magnitude().max() < 1e-5
 
 
-def test_the_3diebench_range_is_a_joint_limit():
-    envs = ObjectRotationVectorEnv(num_envs=64, rotation="3diebench", max_angle=1.5, **SMALL)
+def test_a_motion_stops_where_its_path_leaves_the_3diebench_range():
+    envs = ObjectRotationVectorEnv(num_envs=200, rotation="3diebench", max_angle=0.8, **SMALL)
     _, info = envs.reset(seed=0)
     rng = np.random.default_rng(0)
     stopped = 0
-    for _ in range(6):
+    for _ in range(8):
         before = Rotation.from_quat(info["orientation"])
-        assert np.abs(before.as_euler("xyz")).max() <= np.pi / 2 + 1e-6
-        actions = rng.uniform(-1, 1, (64, 3))
+        assert np.abs(before.as_euler("xyz")).max() <= np.pi / 2 + 1e-4
+        actions = rng.uniform(-1, 1, (200, 3))
         obs, *_, info = envs.step(actions)
         after = Rotation.from_quat(info["orientation"])
-        free = before * Rotation.from_rotvec(1.5 * actions)
-        inside = np.abs(free.as_euler("xyz")).max(axis=1) <= np.pi / 2
-        assert (free[inside].inv() * after[inside]).magnitude().max(initial=0) < 1e-6
+        asked = Rotation.from_rotvec(0.8 * actions)
+        realised = before.inv() * after
         assert ((before * Rotation.from_quat(obs["motion"])).inv() * after).magnitude().max() < 1e-6
+        inside = np.abs((before * asked).as_euler("xyz")).max(axis=1) <= np.pi / 2
+        assert (asked[inside].inv() * realised[inside]).magnitude().max() < 1e-6
+        # Never further than asked, along the same axis, and a little further would be outside.
+        share = realised.magnitude() / asked.magnitude()
+        assert share.max() <= 1 + 1e-9
+        moved = ~inside & (realised.magnitude() > 1e-3)
+        axes = [r[moved].as_rotvec() / r[moved].magnitude()[:, None] for r in (asked, realised)]
+        np.testing.assert_allclose(axes[0], axes[1], atol=1e-5)
+        beyond = before * Rotation.from_rotvec(0.8 * actions * (share + 1e-3)[:, None])
+        assert (np.abs(beyond[~inside].as_euler("xyz")).max(axis=1) > np.pi / 2).all()
         stopped += (~inside).sum()
-    assert stopped > 20
+    assert stopped > 200
 
 
 def test_starts_are_spread_as_documented():

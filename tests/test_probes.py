@@ -147,23 +147,10 @@ def test_retrieval_by_hand() -> None:
     np.testing.assert_allclose(found.hit_at_5, [1, 1, 0])
 
 
-def test_retrieval_metrics_differ_by_length() -> None:
-    candidates = np.array([[[10.0, 0.0], [1.0, 0.5], [2.0, 2.0]]])
-    prediction, truth = np.array([[1.0, 0.0]]), np.array([0])
-    assert retrieval(prediction, candidates, truth).rank[0] == 1
-    assert retrieval(prediction, candidates, truth, metric="euclidean").rank[0] == 3
-    candidates = np.array([[[3.0, 0.0], [0.0, 0.5], [2.0, 2.0]]])  # at squared distances 1, 4.25 and 4 of (2, 0)
-    ranks = [retrieval(2 * prediction, candidates, np.array([i]), metric="euclidean").rank[0] for i in range(3)]
-    assert ranks == [1, 3, 2]
-    with pytest.raises(ValueError, match="metric"):
-        retrieval(prediction, candidates, truth, metric="l1")  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_collapsed_embeddings_retrieve_at_chance(metric: str, generator: np.random.Generator) -> None:
+def test_collapsed_embeddings_retrieve_at_chance(generator: np.random.Generator) -> None:
     one = generator.normal(size=64).astype(np.float32)
     candidates = np.tile(one, (6, 10, 1))
-    found = retrieval(candidates[:, 0] + 1, candidates, np.arange(6), metric=metric)  # pyright: ignore
+    found = retrieval(candidates[:, 0] + 1, candidates, np.arange(6))
     np.testing.assert_allclose(found.reciprocal_rank, sum(1 / r for r in range(1, 11)) / 10)
     np.testing.assert_allclose(found.hit_at_1, 0.1)
     np.testing.assert_allclose(found.hit_at_5, 0.5)

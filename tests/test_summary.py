@@ -8,7 +8,8 @@ from glimpseworld.world_model.checkpoint import CheckpointError
 
 def result(seed, windows, value):
     scores = {key: {"value": value} for key, _ in COLUMNS}
-    return {"config": {"seed": seed, "replay": {"windows": windows}}, "trained": scores, "untrained": scores}
+    config = {"seed": seed, "replay": {"windows": windows}}
+    return {"config": config, "trained": scores, "untrained": scores, "split": "test", "sizes": {}, "seed": 0}
 
 
 def test_the_interval_by_hand():
@@ -30,3 +31,11 @@ def test_seeds_are_pooled_and_settings_set_apart():
 def test_a_run_without_results_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="evaluate"):
         load_results(tmp_path)
+
+
+def test_what_was_not_measured_alike_is_not_pooled():
+    one, other = result(0, "hindsight", 0.5), result(1, "hindsight", 0.7)
+    with pytest.raises(ValueError, match="not evaluated alike"):
+        summary_table([one, {**other, "split": "validation"}])
+    with pytest.raises(ValueError, match="equal settings and seed 0"):
+        summary_table([one, one])

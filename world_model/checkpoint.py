@@ -48,6 +48,7 @@ def save_checkpoint(
         for leftover in root.glob(".writing-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(dir=root, prefix=".writing-"))
+        staged.chmod(0o777 & ~_umask())
         try:
             _write(staged, step, arrays, state)
             if final.exists():
@@ -60,8 +61,7 @@ def save_checkpoint(
         last = latest_checkpoint(root)
         raise CheckpointError(
             f"cannot write checkpoint {final}: {error}. "
-            + (f"The last good one is {last}. " if last else "")
-            + "Free some space and go on with --resume."
+            + (f"The last good one is {last}: free some space and go on with --resume" if last else "Free some space")
         ) from error
     for old in list_checkpoints(root)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
@@ -96,7 +96,7 @@ def load_checkpoint(
             if found != size:
                 raise CheckpointError(f"{path} is truncated: expected {size} bytes, found {found}. {_way_out(folder)}")
             arrays[name] = load_file(path)
-    except (OSError, SafetensorError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"cannot read checkpoint {folder}: {error}. {_way_out(folder)}") from error
     return arrays, manifest["state"]
 
@@ -116,6 +116,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON so that a reader sees the old file or the new one, never half of it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
+        os.chmod(name, 0o666 & ~_umask())
         with os.fdopen(handle, "w") as file:
             json.dump(value, file, indent=2)
             file.flush()
@@ -135,6 +136,13 @@ def _write(folder: Path, step: int, arrays: Mapping[str, Mapping[str, np.ndarray
         files[name] = path.stat().st_size
     write_json(folder / "state.json", {"step": step, "files": files, "state": dict(state)})
     _flush(folder)
+
+
+def _umask() -> int:
+    """Return the process's file mode mask: temporary files are private, but what they become is not meant to be."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _flush(path: Path) -> None:

@@ -71,7 +71,7 @@ class LearnerConfig:
 
 
 class LossNotFiniteError(RuntimeError):
-    """The loss is NaN or infinite; nothing was updated in that step."""
+    """The loss is NaN or infinite; no parameter was updated in that step (BatchNorm statistics may have been)."""
 
 
 class Learner:

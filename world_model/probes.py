@@ -6,7 +6,7 @@ or its BatchNorm statistics drift. Every draw comes from the seed that is passed
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -189,14 +189,8 @@ def quaternion_angle(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.degrees(4.0 * np.arctan2(np.minimum(apart, together), np.maximum(apart, together)))
 
 
-def retrieval(
-    prediction: np.ndarray,
-    candidates: np.ndarray,
-    truth: np.ndarray,
-    *,
-    metric: Literal["cosine", "euclidean"] = "cosine",
-) -> Retrieval:
-    """Rank views by their distance to a predicted embedding, and say how high the true one comes (paper, table 10).
+def retrieval(prediction: np.ndarray, candidates: np.ndarray, truth: np.ndarray) -> Retrieval:
+    """Rank views by their cosine distance to a predicted embedding, as in the paper's table 10.
 
     Candidates as far away as the true one (within rounding) are ranked in every order alike, and the figures are
     expectations over these orders: a collapsed encoder scores chance, not 1.
@@ -205,7 +199,6 @@ def retrieval(
         prediction: (N, D) float, the predictor's output.
         candidates: (N, V, D) float, the embeddings of the V views to choose among.
         truth: (N,) int in [0, V), which candidate is the true one.
-        metric: distance. Cosine is what the model is trained with and leaves norms free; a zero vector has cosine 0.
 
     Returns:
         The figures of each of the N predictions. Ranks start at 1.
@@ -224,15 +217,9 @@ def retrieval(
     inner = np.einsum("nd,nvd->nv", prediction, candidates, dtype=np.float64)
     length = np.sqrt(np.einsum("nd,nd->n", prediction, prediction, dtype=np.float64))[:, None]
     lengths = np.sqrt(np.einsum("nvd,nvd->nv", candidates, candidates, dtype=np.float64))
-    if metric == "cosine":
-        scale = length * lengths
-        distance = 1.0 - np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0)
-        tolerance = 1e-9
-    elif metric == "euclidean":
-        distance = length**2 - 2.0 * inner + lengths**2
-        tolerance = 1e-9 * (length**2 + lengths**2).max(axis=1, keepdims=True)
-    else:
-        raise ValueError(f"metric must be 'cosine' or 'euclidean', got {metric!r}")
+    scale = length * lengths
+    distance = 1.0 - np.divide(inner, scale, out=np.zeros_like(inner), where=scale > 0)
+    tolerance = 1e-9
     margin = distance - np.take_along_axis(distance, truth[:, None], axis=1)
     closer = (margin < -tolerance).sum(axis=1)
     tied = (np.abs(margin) <= tolerance).sum(axis=1)  # at least 1, the true one itself
