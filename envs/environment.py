@@ -89,6 +89,11 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             return None
         return self.simulator.frame(0)
 
+    @property
+    def window_closed(self) -> bool:
+        """Whether the user has closed the window of mode "human"; the environment goes on without one."""
+        return self._window.closed
+
     def close(self) -> None:
         """Close the window, if one was opened."""
         self._window.close()
@@ -301,7 +306,7 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
 
 
 class _Screen:
-    """A window that is opened when the first frame is shown; survives pickling as a closed one."""
+    """A window that is opened when the first frame is shown; survives pickling as one not yet opened."""
 
     def __init__(self, fps: int) -> None:
         self._fps = fps
@@ -309,10 +314,14 @@ class _Screen:
 
     def show(self, frame: np.ndarray, title: str) -> None:
         if self._window is None:
-            from .display import Window
+            from .window import Window
 
             self._window = Window(title)
         self._window.show(frame, self._fps)
+
+    @property
+    def closed(self) -> bool:
+        return self._window is not None and self._window.closed
 
     def close(self) -> None:
         if self._window is not None:

@@ -7,13 +7,13 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from .fixation import spectral_residual
+from .objects import Split
 
-Split = Literal["train", "validation", "test"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 FOLDER_SIDE = 96
 

@@ -95,6 +95,12 @@ class SaccadeWorld(World):
         """Cut the glimpses at (n, 2) positions of images `index`, (n, size, size, C) uint8; nothing is random."""
         return self.fovea.sample(self.images.images, index, self._corner_of(poses))
 
+    def priority_map(self, num_paths: int) -> PriorityMap:
+        """Return an empty priority map for images of this size, with the published radius of inhibition."""
+        side = self.images.side
+        cells = side // 2 if side % 2 == 0 else side
+        return PriorityMap(num_paths, cells=cells, radius=2 * INHIBITION_RADIUS / side)
+
     def state(self) -> dict[str, np.ndarray]:
         """Return the live arrays: image index and label, corner in pixels, position in image units."""
         return {"index": self._index, "label": self._label, "corner": self._corner, "position": self._position}
@@ -107,10 +113,8 @@ class SaccadeWorld(World):
         """Draw the scene with scanpath, fovea and priority map, and the glimpse enlarged beside it."""
         from .display import saccade_frame
 
-        side = self.images.side
         index = int(self._index[row])
-        cells = side // 2 if side % 2 == 0 else side
-        priority = PriorityMap(1, cells=cells, radius=2 * INHIBITION_RADIUS / side)
+        priority = self.priority_map(1)
         only = np.array([0])
         priority.begin(only, self.images.saliency(np.array([index])))
         for position in poses:

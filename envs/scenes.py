@@ -8,7 +8,8 @@ import numpy as np
 
 from .cache import cached_arrays, progress
 from .fixation import spectral_residual
-from .images import ImageSet, Split
+from .images import ImageSet
+from .objects import OBJECTS_VERSION, Split
 
 if TYPE_CHECKING:
     from .renderer import Renderer
@@ -27,7 +28,6 @@ def load_scenes(split: Split) -> ImageSet:
     stripes or checks. Scenes of different splits show different objects.
     """
     from .families import FAMILIES
-    from .objects import OBJECTS_VERSION
 
     recipe = {
         "name": f"scenes-{split}",

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..agents.scripted import Agent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import World
+from ..envs.objects import Split
 from ..world_model.learner import LearnerConfig
 from ..world_model.objectives import Objective
 from ..world_model.seq_jepa import SeqJEPAConfig
 
 AgentName = Literal["random", "independent", "saliency"]
-Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -252,14 +252,17 @@ def make_agent(name: AgentName, world: World, num_envs: int, rng: np.random.Gene
 
 
 def _make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) -> SaliencyAgent:
-    from ..envs.fixation import INHIBITION_RADIUS, PriorityMap
     from ..envs.saccade import SaccadeWorld
 
     if not isinstance(world, SaccadeWorld):
         raise ValueError(f"the saliency agent looks at images; {type(world).__name__} has none")
-    side = world.images.side
-    priority = PriorityMap(num_envs, cells=side // 2, radius=2 * INHIBITION_RADIUS / side)
-    return SaliencyAgent(priority, world.images.saliency, reach=world.reach, max_amplitude=world.max_amplitude, rng=rng)
+    return SaliencyAgent(
+        world.priority_map(num_envs),
+        world.images.saliency,
+        reach=world.reach,
+        max_amplitude=world.max_amplitude,
+        rng=rng,
+    )
 
 
 def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig:

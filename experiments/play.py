@@ -82,7 +82,7 @@ def _play(env: Any, core: GlimpseEnv, agent: Agent, recorder: Recorder | None, s
     while True:
         if recorder is not None:
             recorder.add(core.simulator.frame(0))
-        if done:
+        if done or core.window_closed:
             label = core.world.class_names[int(info["label"])]
             return f"episode {number + 1}: {label} (index {int(info['index'])}), {steps} steps, return {total:g}"
         action = agent.act(_batched(observation), _batched(info))[0].astype(np.float32)

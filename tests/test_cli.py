@@ -35,6 +35,10 @@ def run(*arguments, cwd, **options):
         (["rollout", "--record", "film.avi"], ".avi"),
         (["rollout", "--env-options", "images", "nowhere"], "nowhere"),
         (["rollout", "--episodes", "0"], "at least 1"),
+        (["rollout", "--env-options", "colour", "1"], "does not take these options"),
+        (["train", "quick", "--device", "abacus"], "cannot compute on device 'abacus'"),
+        (["train", "quick", "--world", "saccade"], "rotation options have"),
+        (["train", "quick", "--replay.capacity", "200"], "less than an episode"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from glimpseworld.envs.display import Window, axes_in_view, rotation_frame, saccade_frame
+from glimpseworld.envs.display import axes_in_view, rotation_frame, saccade_frame
+from glimpseworld.envs.window import Window
 from glimpseworld.experiments.recording import Recorder
 
 MAGENTA = (255, 0, 255)
@@ -293,17 +294,6 @@ def test_a_window_closed_by_the_user_stays_closed(window):
     assert not pygame.display.get_init()
 
 
-def test_a_window_collects_pressed_keys_once(window):
-    import pygame
-
-    window.show(grey(), fps=500)
-    for key in (pygame.K_LEFT, pygame.K_q):
-        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key))
-    window.show(grey(), fps=500)
-    assert window.keys() == ["left", "q"]
-    assert window.keys() == []
-
-
 def test_a_window_says_what_it_expects(window):
     with pytest.raises(ValueError, match="fps above 0"):
         window.show(grey(), fps=0)
@@ -315,7 +305,8 @@ def test_a_window_says_what_it_expects(window):
 def test_a_first_window_says_nothing_and_frames_need_no_pygame():
     code = (
         "import sys, numpy as np\n"
-        "from glimpseworld.envs.display import Window, saccade_frame\n"
+        "from glimpseworld.envs.display import saccade_frame\n"
+        "from glimpseworld.envs.window import Window\n"
         "assert not {'cv2', 'pygame'} & set(sys.modules)\n"
         "frame = saccade_frame(np.zeros((9, 9, 3), np.uint8), [[0, 0]], np.zeros((3, 3, 1), np.uint8), fovea_size=3)\n"
         "assert 'pygame' not in sys.modules\n"

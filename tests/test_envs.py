@@ -304,3 +304,46 @@ def test_classes_are_their_own_documentation_page():
             assert f"## {section}" in (kind.__doc__ or "")
     for kind in (SaccadeVectorEnv, ObjectRotationVectorEnv):
         assert "page holds" in (kind.__doc__ or "")
+
+
+def test_seeds_may_be_numpys_and_must_be_whole_and_not_negative(env_id, toy_images):
+    vector = make_vec(env_id, toy_images)
+    expected = vector.reset(seed=5)[0]
+    equal(vector.reset(seed=np.int64(5))[0], expected)
+    equal(vector.reset(seed=np.arange(5, 8))[0], expected)
+    for seed, message in ((1.5, "whole number"), (-1, "negative"), ([1, -2, 3], "negative"), ([1, 2], "one seed for")):
+        with pytest.raises(ValueError, match=message):
+            vector.reset(seed=seed)
+
+
+def test_after_a_masked_reset_untouched_rows_keep_their_step_index(env_id, toy_images):
+    vector = make_vec(env_id, toy_images, autoreset_mode="Disabled")
+    vector.reset(seed=0)
+    vector.step(vector.action_space.sample())
+    _, info = vector.reset(options={"reset_mask": np.array([True, False, False])})
+    assert info["step_index"].tolist() == [0, 1, 1]
+
+
+def test_minus_one_is_no_time_limit(env_id, toy_images):
+    vector = gym.make_vec(env_id, 2, max_episode_steps=-1, **kwargs_of(env_id, toy_images))
+    vector.reset(seed=0)
+    assert not any(vector.step(vector.action_space.sample())[3].any() for _ in range(40))
+
+
+def test_vector_video(env_id, toy_images, tmp_path):
+    vector = make_vec(env_id, toy_images, render_mode="rgb_array")
+    vector = gym.wrappers.vector.RecordVideo(vector, str(tmp_path / "films"), episode_trigger=lambda n: n == 0)
+    vector.reset(seed=0)
+    for _ in range(STEPS + 2):
+        vector.step(vector.action_space.sample())
+    vector.close()
+    assert list(tmp_path.glob("films/*.mp4"))
+
+
+def test_spawned_workers_give_the_same_stream():
+    kwargs = {"members_per_family": 2, "size": 16}
+    env_id = "GlimpseWorld/ObjectRotation-v0"
+    ours = gym.make_vec(env_id, 2, **kwargs)
+    theirs = gym.make_vec(env_id, 2, vectorization_mode="async", vector_kwargs={"context": "spawn"}, **kwargs)
+    equal(ours.reset(seed=1)[0], theirs.reset(seed=1)[0])
+    theirs.close()

@@ -250,3 +250,29 @@ def test_actions_towards_a_position_reach_it(toy_images):
     envs, *_ = world_at(toy_images, start="center", max_amplitude=2.0)
     *_, info = envs.step(envs.world.actions_towards(np.array([[-0.5, 0.35]])))
     assert info["position"][0].tolist() == pytest.approx([-0.5, 0.35])
+
+
+def test_a_damaged_cache_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIMPSEWORLD_CACHE", str(tmp_path))
+    recipe = {"name": "thing"}
+
+    def build():
+        return {"large": np.full((1 << 20,), 7, dtype=np.uint16)}
+
+    cache.cached_arrays(recipe, build)
+    (folder,) = tmp_path.iterdir()
+    (folder / "large.npy").write_bytes((folder / "large.npy").read_bytes()[:1000])
+    assert (cache.cached_arrays(recipe, build)["large"] == 7).all()
+    (folder / "recipe.json").unlink()
+    assert (cache.cached_arrays(recipe, build)["large"] == 7).all()
+
+
+def test_a_folder_too_small_for_three_splits_is_refused_at_once(tmp_path):
+    write_folder(tmp_path, count=4)
+    with pytest.raises(ValueError, match="too few to deal to all splits"):
+        load_images(tmp_path)
+
+
+def test_all_glimpses_may_lie_over_the_border(images):
+    envs = SaccadeVectorEnv(ImageSet(images, np.zeros(2, dtype=int), ("x",)), num_envs=2, glimpse_size=9, reach=0.5)
+    assert envs.reset(seed=0)[0]["glimpse"].shape == (2, 9, 9, 3)

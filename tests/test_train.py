@@ -202,6 +202,9 @@ def test_damaged_and_missing_runs_are_named(finished, tmp_path):
         load_model(tmp_path)
     with pytest.raises(CheckpointError, match="nothing to resume"):
         train(TINY, tmp_path, resume=True)
+    (tmp_path / "config.json").write_text('{"seed": 0, "num_envs": "four"}')
+    with pytest.raises(CheckpointError, match="cannot read"):
+        load_config(tmp_path)
     shutil.copytree(finished / "checkpoints", tmp_path / "checkpoints")
     path = tmp_path / "checkpoints" / "step-00000020" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
