@@ -105,6 +105,8 @@ class TrainConfig:
     2); or saliency with inhibition of return, which looks at images only."""
     seed: int = 0
     """Of everything random in the run."""
+    folder: str = "runs"
+    """Where the run's own folder is made."""
     num_envs: int = 24
     """Sub-environments that act in lockstep."""
     episode_steps: int = 16

@@ -74,7 +74,7 @@ def summary_table(results: list[dict[str, Any]]) -> str:
         )
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        settings = {key: value for key, value in result["config"].items() if key != "seed"}
+        settings = {key: value for key, value in result["config"].items() if key not in ("seed", "folder")}
         group = groups.setdefault(json.dumps(settings, sort_keys=True), [])
         if any(other["config"]["seed"] == result["config"]["seed"] for other in group):
             raise ValueError(f"two runs have equal settings and seed {result['config']['seed']}: give one of them")

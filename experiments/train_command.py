@@ -12,8 +12,6 @@ from .evaluate import EvaluateConfig, evaluate
 from .report import evaluation_table
 from .train import checked_device, load_config, new_run_folder, save_config, train
 
-RUNS = Path("runs")
-
 
 @dataclass(frozen=True)
 class ResumeConfig:
@@ -31,7 +29,7 @@ def main(arguments: list[str]) -> None:
     else:
         name, config = _parse(arguments)
         checked_device(config.device)
-        folder, resume = new_run_folder(RUNS, name, config.seed), False
+        folder, resume = new_run_folder(Path(config.folder), name, config.seed), False
         save_config(config, folder)
     print(f"run {folder}: {config.learner.total_steps} updates, {config.world} world. Resume with --resume {folder}")
     train(config, folder, resume=resume)
@@ -70,6 +68,6 @@ def _closing(folder: Path, config: TrainConfig) -> str:
             "next:",
             f"  glimpseworld evaluate {folder}          # more samples, all controls",
             f"  glimpseworld rollout --env {env} --record episode.mp4",
-            "  tensorboard --logdir runs",
+            f"  tensorboard --logdir {config.folder}",
         ]
     )

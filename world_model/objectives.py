@@ -94,8 +94,11 @@ class Objective:
 
     @classmethod
     def plus(cls) -> Objective:
-        """Return seq-JEPA+: standardised targets, variance 0.5, covariance 0.02."""
-        return cls(standardize_targets=True, variance=0.5, covariance=0.02)
+        """Return seq-JEPA+: standardised targets, variance 0.05, covariance 0.002.
+
+        Chosen on validation objects: ten times these weights hold equivariance back, none at all costs class accuracy.
+        """
+        return cls(standardize_targets=True, variance=0.05, covariance=0.002)
 
     def __call__(self, prediction: Tensor, target: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
