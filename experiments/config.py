@@ -58,7 +58,7 @@ class ReplayOptions:
 
     capacity: int = 60_000
     """Views kept."""
-    context: tuple[int, int] = (1, 5)
+    context: tuple[int, int] = (1, 3)
     """Least and most context views M of a window; M is drawn for each batch."""
     targets: int = 4
     """Targets K of a window."""
@@ -172,9 +172,9 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
     """Return the presets: name -> (description, settings)."""
     quick = TrainConfig(
         rotation=RotationOptions(size=32),
-        learner=LearnerConfig(total_steps=3_000),
-        probe_every=300,
-        checkpoint_every=300,
+        learner=LearnerConfig(total_steps=3_600),
+        probe_every=600,
+        checkpoint_every=600,
     )
     cpu = TrainConfig(
         learner=LearnerConfig(total_steps=12_000),

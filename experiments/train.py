@@ -142,11 +142,11 @@ def probe_material(config: TrainConfig, fit_world: World, rng: np.random.Generat
     """Return small view sets for the probes during training: fitted on training things, scored on validation things."""
     test_world = make_world(config, "validation")
     return Material(
-        fit=make_view_set(fit_world, balanced_items(fit_world, 384, rng), 8, rng),
-        test=make_view_set(test_world, balanced_items(test_world, 192, rng), 8, rng),
+        fit=make_view_set(fit_world, balanced_items(fit_world, 640, rng), 8, rng),
+        test=make_view_set(test_world, balanced_items(test_world, 240, rng), 8, rng),
         seed=config.seed,
-        fit_samples=4_000,
-        test_samples=1_536,
+        fit_samples=8_000,
+        test_samples=1_920,
     )
 
 

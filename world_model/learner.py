@@ -34,7 +34,7 @@ class LearnerConfig:
     """
 
     total_steps: int = 10_000
-    learning_rate: float = 1e-3
+    learning_rate: float = 1.5e-3
     initial_learning_rate: float = 1e-5
     final_learning_rate: float = 1e-4
     warmup_steps: int = 100
