@@ -4,96 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
-from .encoder import EncoderName, build_encoder
-from .objectives import Objective, TargetStatistics, standardize
+from .encoder import build_encoder
+from .objectives import TargetStatistics, standardize
+from .reference import own_key, reference_config
+from .settings import SeqJEPAConfig
 
-Condition = Literal["both", "aggregator", "predictor", "none"]
-
-
-@dataclass(frozen=True)
-class SeqJEPAConfig:
-    """Everything that `SeqJEPA` is built from, JSON-able by `to_dict`; sizes other than the encoder's are the paper's.
-
-    Attributes:
-        encoder: "small", "resnet18" (ImageNet stem) or "resnet18-cifar" (the paper's for 32x32 views).
-        size: Side of the views in pixels; None is any, for ResNets only.
-        channels: Channels of a view.
-        z_dim: Length D of an embedding; 512 for ResNets.
-        motion_dim: Length A of a motion: 4 for quaternions, 2 for saccades; 0 for a model without motions.
-        motion_embedding: Length of an embedded motion.
-        layers: Transformer layers of the aggregator.
-        heads: Attention heads of the aggregator.
-        dropout: Probability of dropout in the aggregator.
-        predictor_hidden: Hidden units of the predictor.
-        condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
-        objective: What training minimises.
-
-    Raises:
-        ValueError: A value is out of range, or sizes do not fit each other.
-    """
-
-    encoder: EncoderName = "small"
-    size: int | None = 32
-    channels: int = 3
-    z_dim: int = 128
-    motion_dim: int = 4
-    motion_embedding: int = 128
-    layers: int = 3
-    heads: int = 4
-    dropout: float = 0.1
-    predictor_hidden: int = 1024
-    condition: Condition = "both"
-    objective: Objective = field(default_factory=Objective.paper)
-
-    def __post_init__(self) -> None:
-        if self.condition not in get_args(Condition):
-            raise ValueError(f"condition must be one of {get_args(Condition)}, got {self.condition!r}")
-        for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.motion_dim < 0:
-            raise ValueError(f"motion_dim must be 0 (no motions) or more, got {self.motion_dim}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
-
-    @property
-    def aggregator_sees_motion(self) -> bool:
-        """Whether the tokens carry embedded motions."""
-        return self.motion_dim > 0 and self.condition in ("both", "aggregator")
-
-    @property
-    def predictor_sees_motion(self) -> bool:
-        """Whether the predictor is given the embedded motion to the target."""
-        return self.motion_dim > 0 and self.condition in ("both", "predictor")
-
-    @property
-    def token_dim(self) -> int:
-        """Length E of a token and of z_agg."""
-        return self.z_dim + self.motion_embedding * self.aggregator_sees_motion
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a nested dict of JSON types."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> SeqJEPAConfig:
-        """Return the config that `to_dict` made `settings` of.
-
-        Raises:
-            ValueError: A setting is unknown.
-        """
-        for kind, given in ((cls, settings), (Objective, settings.get("objective", {}))):
-            unknown = sorted(set(given) - {f.name for f in fields(kind)})
-            if unknown:
-                raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
-        return cls(**{**settings, "objective": Objective(**settings.get("objective", {}))})
+__all__ = ["SeqJEPA", "SeqJEPAConfig", "SeqJEPAOutput"]
 
 
 class SeqJEPAOutput(NamedTuple):
@@ -316,8 +238,8 @@ class SeqJEPA(nn.Module):
         Raises:
             ValueError: Keys are missing or unexpected, or shapes do not fit each other.
         """
-        weights = {_own_key(key): value for key, value in state_dict.items()}
-        model = cls(_reference_config(weights, heads))
+        weights = {own_key(key): value for key, value in state_dict.items()}
+        model = cls(reference_config(weights, heads))
         kept = {key for key in model.state_dict() if not key.startswith("target_statistics.")}
         counters = {key for key in kept if key.endswith("num_batches_tracked")}
         missing, unexpected = sorted(kept - counters - set(weights)), sorted(set(weights) - kept)
@@ -376,54 +298,3 @@ class SeqJEPA(nn.Module):
 
 def _state(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
-
-
-_RENAMED = (
-    ("module.", ""),
-    ("agg_token", "aggregator.agg_token"),
-    ("transformer_encoder.transformer_encoder.", "aggregator.transformer."),
-    ("transformer_encoder.norm.", "aggregator.transformer.norm."),
-    ("action_proj.0.", "motion_embedding.linear."),
-    ("action_proj.1.", "motion_embedding.norm."),
-    ("predictor.0.", "predictor.hidden."),
-    ("predictor.1.", "predictor.norm."),
-    ("predictor.3.", "predictor.output."),
-)
-
-
-def _own_key(key: str) -> str:
-    for theirs, ours in _RENAMED:
-        if key.startswith(theirs):
-            key = ours + key[len(theirs) :]
-    return key
-
-
-def _reference_config(weights: Mapping[str, Tensor], heads: int) -> SeqJEPAConfig:
-    """Read the sizes of a published checkpoint, its keys already renamed, off the shapes of its weights."""
-    needed = ("encoder.conv1.weight", "aggregator.agg_token", "predictor.hidden.weight", "predictor.output.weight")
-    missing = [key for key in needed if key not in weights]
-    if missing:
-        raise ValueError(f"not a published seq-JEPA checkpoint: missing {missing}, found {sorted(weights)[:5]} …")
-    conv, agg_token, hidden, output = (weights[key].shape for key in needed)
-    motion = weights.get("motion_embedding.linear.weight")
-    z_dim, token_dim = output[0], agg_token[-1]
-    in_tokens, in_predictor = token_dim > z_dim, hidden[1] > token_dim
-    condition: dict[tuple[bool, bool], Condition] = {
-        (True, True): "both",
-        (True, False): "aggregator",
-        (False, True): "predictor",
-        (False, False): "none",
-    }
-    prefix = "aggregator.transformer.layers."
-    return SeqJEPAConfig(
-        encoder="resnet18" if conv[-1] == 7 else "resnet18-cifar",
-        size=None,
-        channels=conv[1],
-        z_dim=z_dim,
-        motion_dim=0 if motion is None else motion.shape[1],
-        motion_embedding=128 if motion is None else motion.shape[0],
-        layers=len({key[len(prefix) :].split(".")[0] for key in weights if key.startswith(prefix)}),
-        heads=heads,
-        predictor_hidden=hidden[0],
-        condition=condition[in_tokens, in_predictor],
-    )

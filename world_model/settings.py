@@ -1,0 +1,91 @@
+"""What a seq-JEPA is built from: its sizes, its conditioning on motions, and its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from .encoder import EncoderName
+from .objectives import Objective
+
+Condition = Literal["both", "aggregator", "predictor", "none"]
+
+
+@dataclass(frozen=True)
+class SeqJEPAConfig:
+    """Everything that `SeqJEPA` is built from, JSON-able by `to_dict`; sizes other than the encoder's are the paper's.
+
+    Attributes:
+        encoder: "small", "resnet18" (ImageNet stem) or "resnet18-cifar" (the paper's for 32x32 views).
+        size: Side of the views in pixels; None is any, for ResNets only.
+        channels: Channels of a view.
+        z_dim: Length D of an embedding; 512 for ResNets.
+        motion_dim: Length A of a motion: 4 for quaternions, 2 for saccades; 0 for a model without motions.
+        motion_embedding: Length of an embedded motion.
+        layers: Transformer layers of the aggregator.
+        heads: Attention heads of the aggregator.
+        dropout: Probability of dropout in the aggregator.
+        predictor_hidden: Hidden units of the predictor.
+        condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
+        objective: What training minimises.
+
+    Raises:
+        ValueError: A value is out of range, or sizes do not fit each other.
+    """
+
+    encoder: EncoderName = "small"
+    size: int | None = 32
+    channels: int = 3
+    z_dim: int = 128
+    motion_dim: int = 4
+    motion_embedding: int = 128
+    layers: int = 3
+    heads: int = 4
+    dropout: float = 0.1
+    predictor_hidden: int = 1024
+    condition: Condition = "both"
+    objective: Objective = field(default_factory=Objective.paper)
+
+    def __post_init__(self) -> None:
+        if self.condition not in get_args(Condition):
+            raise ValueError(f"condition must be one of {get_args(Condition)}, got {self.condition!r}")
+        for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.motion_dim < 0:
+            raise ValueError(f"motion_dim must be 0 (no motions) or more, got {self.motion_dim}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
+
+    @property
+    def aggregator_sees_motion(self) -> bool:
+        """Whether the tokens carry embedded motions."""
+        return self.motion_dim > 0 and self.condition in ("both", "aggregator")
+
+    @property
+    def predictor_sees_motion(self) -> bool:
+        """Whether the predictor is given the embedded motion to the target."""
+        return self.motion_dim > 0 and self.condition in ("both", "predictor")
+
+    @property
+    def token_dim(self) -> int:
+        """Length E of a token and of z_agg."""
+        return self.z_dim + self.motion_embedding * self.aggregator_sees_motion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a nested dict of JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> SeqJEPAConfig:
+        """Return the config that `to_dict` made `settings` of.
+
+        Raises:
+            ValueError: A setting is unknown.
+        """
+        for kind, given in ((cls, settings), (Objective, settings.get("objective", {}))):
+            unknown = sorted(set(given) - {f.name for f in fields(kind)})
+            if unknown:
+                raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
+        return cls(**{**settings, "objective": Objective(**settings.get("objective", {}))})
