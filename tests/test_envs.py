@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 import glimpseworld.envs as envs
 from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
 from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv
+from glimpseworld.envs.wrappers import FrameStack
 
 ROTATION = {"members_per_family": 2, "size": 24}
 STEPS = 5
@@ -347,3 +348,35 @@ def test_spawned_workers_give_the_same_stream():
     theirs = gym.make_vec(env_id, 2, vectorization_mode="async", vector_kwargs={"context": "spawn"}, **kwargs)
     equal(ours.reset(seed=1)[0], theirs.reset(seed=1)[0])
     theirs.close()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_stacked_frames_equal_gymnasiums_of_single_envs(env_id, toy_images, mode):
+    ours = FrameStack(make_vec(env_id, toy_images, autoreset_mode=mode), 3)
+    theirs = gym.vector.SyncVectorEnv(
+        [lambda: gym.wrappers.FrameStackObservation(make(env_id, toy_images), 3)] * 3,
+        autoreset_mode=AutoresetMode(mode),
+    )
+    first, second = ours.reset(seed=3)[0], theirs.reset(seed=3)[0]
+    rng = np.random.default_rng(1)
+    for _ in range(2 * STEPS + 4):
+        equal(first, second)
+        assert ours.observation_space.contains(first)
+        actions = rng.uniform(-1, 1, ours.action_space.shape).astype(np.float32)
+        first, *_, our_info = ours.step(actions)
+        second, *_, their_info = theirs.step(actions)
+        for row in np.flatnonzero(their_info.get("_final_obs", [])):
+            equal(our_info["final_obs"][row], their_info["final_obs"][row])
+
+
+def test_stacked_frames_after_a_masked_reset(env_id, toy_images):
+    stacked = FrameStack(make_vec(env_id, toy_images, autoreset_mode="Disabled"), 2)
+    start, _ = stacked.reset(seed=0)
+    before, *_ = stacked.step(stacked.action_space.sample())
+    after, _ = stacked.reset(options={"reset_mask": np.array([False, True, False])})
+    for key in before:
+        np.testing.assert_array_equal(after[key][[0, 2]], before[key][[0, 2]])
+        np.testing.assert_array_equal(after[key][1, 0], after[key][1, 1])
+    with pytest.raises(ValueError, match="stack_size"):
+        FrameStack(make_vec(env_id, toy_images), 0)
+    assert start["motion"].shape[1] == 2
