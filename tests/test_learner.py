@@ -186,3 +186,10 @@ def test_bfloat16_trains_too():
     assert learner.autocast
     assert math.isfinite(learner.update(windows())["loss"])
     assert all(p.dtype == torch.float32 for p in learner.model.parameters())
+
+
+@pytest.mark.parametrize(("avx512", "amx"), [(False, False), (True, False), (False, True)])
+def test_auto_takes_bfloat16_only_where_the_processor_computes_it(monkeypatch, avx512, amx):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert make_learner(precision="auto").autocast == (avx512 or amx)
