@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .meshes import OBJECT_RADIUS
+from .normals import corner_normals, face_normals
 
 if TYPE_CHECKING:
     from .meshes import Mesh
@@ -38,6 +39,8 @@ _SPOT_SATURATION = 0.35
 # Each surface's weights sum to 1, so a white surface never clips.
 _OBJECT_AMBIENT, _OBJECT_HEADLIGHT, _OBJECT_SPOT = 0.3, 0.14, 0.56
 _FLOOR_AMBIENT, _FLOOR_SPOT = 0.45, 0.55
+# Smooth light is at most this many times that on the flat face; else it would end in a jagged edge of shadow.
+_TERMINATOR = 3.0
 # A shadow ray ends this much (as a share of its length) before the surface it asks about, so as not to hit it.
 _SHADOW_MARGIN = 1e-3
 _MAX_AUTO_THREADS = 8
@@ -147,15 +150,14 @@ class RayMesh:
             )
         self.mesh = mesh
         self.radius = radius
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-        offsets = (normals * corners[:, 0]).sum(axis=1)
-        # One row a face, so that a hit costs one gather: plane (normal, -offset), then colour.
-        self.table = np.empty((len(normals), 8), np.float32)
-        self.table[:, :3] = normals
-        self.table[:, 3] = -offsets
-        self.table[:, 4:7] = mesh.colors
-        self.table[:, 7] = 0.0
+        at_corners = corner_normals(mesh.vertices, mesh.faces)
+        # One row a face, so that a hit costs one gather: the face's normal, the first corner's and the way from it to
+        # the two others', then the colour.
+        self.table = np.zeros((len(mesh.faces), 16), np.float32)
+        self.table[:, :3] = face_normals(mesh.vertices, mesh.faces)
+        self.table[:, 3:6] = at_corners[:, 0]
+        self.table[:, 6:12] = (at_corners[:, 1:] - at_corners[:, :1]).reshape(-1, 6)
+        self.table[:, 12:15] = mesh.colors
         self._scene: Any = None
 
     def build(self) -> Any:
@@ -219,10 +221,10 @@ class Renderer:
     """Renders turned objects in the 3DIEBench scene, one ray a pixel and one a shadow, without anti-aliasing.
 
     The camera stands at polar angle pi/4 and distance 2.5; the field of view is that of a sphere of radius
-    `OBJECT_RADIUS`. A soft-edged spot light at distance 4 points at the origin. Faces are flat and matt (Lambert), with
-    an ambient light and a weak one from the camera, so that unlit sides keep their shape. Light does not fade with
-    distance, and colours are display values: there is no gamma. A view depends on its own inputs alone, to the bit:
-    not on the batch around it nor on the number of threads.
+    `OBJECT_RADIUS`. A soft-edged spot light at distance 4 points at the origin. Surfaces are matt (Lambert) and
+    shaded smoothly where faces meet at a small angle (`normals`), with an ambient light and a weak one from the camera,
+    so that unlit sides keep their shape. Light does not fade with distance, and colours are display values: there is no
+    gamma. A view depends on its own inputs alone, to the bit: not on the batch around it nor on the number of threads.
 
     Args:
         size: side of the square image in pixels.
@@ -405,25 +407,35 @@ def _object_colors(
     starts = np.cumsum([0, *(len(found) for found, *_ in hits)])
     pixels = camera.size**2
     hit = np.concatenate([camera.pixels.take(found) + i * pixels for i, (found, *_) in enumerate(hits)])
-    albedo, heights, distance, beams = (np.concatenate(arrays, axis=-1) for arrays in list(zip(*hits, strict=True))[1:])
-    to_light, to_camera = heights
-    to_light *= np.sign(to_camera)
-    np.maximum(to_light, 0.0, out=to_light)
-    spot = to_light / np.sqrt((beams * beams).sum(axis=0))
+    faces, within, seen, beams = (np.concatenate(arrays, axis=-1) for arrays in list(zip(*hits, strict=True))[1:])
+    normals = faces[6:9] * within[0]
+    normals += faces[9:12] * within[1]
+    normals += faces[3:6]
+    length = np.sqrt((normals * normals).sum(axis=0))
+    side = np.sign((faces[:3] * seen).sum(axis=0))  # -1 where the winding's normal points at the camera
+    spot = (normals * beams).sum(axis=0)
+    spot /= length
+    flat = (faces[:3] * beams).sum(axis=0)
+    flat *= _TERMINATOR
+    # A face that is turned away from the light is dark, whatever its corners' normals, and the light fades towards it.
+    spot = np.maximum(np.minimum(spot * side, flat * side), 0.0)
+    spot /= np.sqrt((beams * beams).sum(axis=0))
     if shadows:
         lit = np.flatnonzero(spot)
         edges = np.searchsorted(lit, starts)
         lit_beams = beams.take(lit, axis=1)
         blocked = _blocked(meshes, views, [lit_beams[:, a:b] for a, b in pairwise(edges)])
         spot[lit[blocked]] = 0.0
-    plain = np.abs(to_camera)
-    plain /= distance
+    plain = (normals * seen).sum(axis=0)
+    plain *= side
+    np.maximum(plain, 0.0, out=plain)
+    plain /= length
     plain *= _OBJECT_HEADLIGHT
     plain += _OBJECT_AMBIENT
     rgb = views.spot_rgb.T.repeat(np.diff(starts), axis=1)
     rgb *= spot * np.float32(_OBJECT_SPOT)
     rgb += plain
-    rgb *= albedo
+    rgb *= faces[12:15]
     return hit, rgb
 
 
@@ -433,19 +445,17 @@ def _first_hits(
     """Cast one view's rays (3, r) from `camera`, all in the object's frame; `camera` and `light` are (pixels, 3).
 
     Returns:
-        The h rays that hit; colours there (3, h); heights of the light and the camera above the face's plane (2, h), of
-        either sign, as the winding has it; distances (h,); vectors from the light (3, h).
+        The h rays that hit; their faces' rows of `RayMesh.table` (16, h); where in the face, (2, h), as the weights of
+        its second and third corner; the rays (3, h), unit vectors; vectors from the light (3, h).
     """
     shot = mesh.build().run(camera[: rays.shape[1]], rays.T, output=True)
     found = (shot["primID"] >= 0).nonzero()[0]
-    faces = mesh.table.take(shot["primID"].take(found), axis=0).T  # (8, h)
-    planes = np.ones((2, 4), np.float32)
-    planes[0, :3], planes[1, :3] = light[0], camera[0]
-    distance = shot["tfar"].take(found)
-    beams = rays.take(found, axis=1)
-    beams *= distance
+    faces = mesh.table.take(shot["primID"].take(found), axis=0).T
+    within = np.stack([shot["u"].take(found), shot["v"].take(found)])
+    seen = rays.take(found, axis=1)
+    beams = seen * shot["tfar"].take(found)
     beams += (camera[0] - light[0])[:, None]
-    return found, faces[4:7], planes @ faces[:4], distance, beams
+    return found, faces, within, seen, beams
 
 
 def _floor_light(

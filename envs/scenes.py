@@ -31,7 +31,7 @@ def load_scenes(split: Split) -> ImageSet:
 
     recipe = {
         "name": f"scenes-{split}",
-        "version": 2,
+        "version": 3,
         "objects": OBJECTS_VERSION,
         "families": list(FAMILIES),
         "side": SIDE,

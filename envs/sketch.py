@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from .meshes import Mesh, normalize
+from .normals import cross
 
 Axis: TypeAlias = Literal["x", "y", "z"]
 Role: TypeAlias = Literal["body", "limb", "top", "front", "side", "grip"]
@@ -67,7 +68,7 @@ class Sketch:
         faces = _loft_faces(rings.shape[0], rings.shape[1], closed)
         a, b, c = (vertices - vertices.mean(axis=0))[faces].transpose(1, 0, 2)
         # Six times the signed volume; negative when the rings wind the other way and the faces look inwards.
-        if np.einsum("fi,fi->", a, _cross(b, c)) < 0:
+        if np.einsum("fi,fi->", a, cross(b, c)) < 0:
             faces = faces[:, ::-1]
         self._vertices.append(vertices)
         self._faces.append(faces + self._n_vertices)
@@ -209,7 +210,7 @@ class Sketch:
         faces, roles = np.concatenate(self._faces).astype(np.int32), np.concatenate(self._roles)
         mesh = normalize(Mesh(np.concatenate(self._vertices).astype(np.float32), faces, palette[roles]))
         a, b, c = mesh.vertices[faces].transpose(1, 0, 2)
-        solid = np.linalg.norm(_cross(b - a, c - a), axis=1) / 2 > _SMALLEST_AREA
+        solid = np.linalg.norm(cross(b - a, c - a), axis=1) / 2 > _SMALLEST_AREA
         return Mesh(mesh.vertices, faces[solid], mesh.colors[solid])
 
 
@@ -248,11 +249,3 @@ def _rotation(axis: Axis, degrees: float) -> np.ndarray:
     matrix[j, j] = matrix[k, k] = cosine
     matrix[j, k], matrix[k, j] = -sine, sine
     return matrix
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row-wise cross product; np.cross spends most of its time on checks at these sizes."""
-    x = a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1]
-    y = a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2]
-    z = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    return np.stack([x, y, z], axis=1)
