@@ -41,8 +41,15 @@ class World(ABC):
         """Start a new episode in `rows`: draw what is there and the pose it is first seen from."""
 
     @abstractmethod
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
-        """Carry out (n, A) float64 actions in [-1, 1] and return the realised motions, (n, M) float32."""
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
+        """Carry out (n, A) float64 actions in [-1, 1] and return the realised motions, (n, M) float32.
+
+        Args:
+            rows: the sub-environments that move.
+            actions: what each is to do.
+            draws: their draws, for what is random in a motion.
+            steps: (n,) int64, steps since each row's reset; 1 for the first motion.
+        """
 
     @abstractmethod
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
@@ -185,9 +192,10 @@ class Simulator:
         """Carry out (n, A) actions; return the observation, (n,) float64 rewards and (n,) bool terminations."""
         actions = np.clip(actions, -1.0, 1.0)
         self.steps[rows] += 1
-        motion = self.world.move(rows, actions)
+        draws = self._draws(rows)
+        motion = self.world.move(rows, actions, draws, self.steps[rows])
         rewards, terminated = self.task.score(rows, actions, self.world)
-        return self._observe(rows, self._draws(rows), motion), rewards, terminated
+        return self._observe(rows, draws, motion), rewards, terminated
 
     def checked_actions(self, actions: Any) -> np.ndarray:
         """Return (B, A) float64 actions, or say what is wrong with them.

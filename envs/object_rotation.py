@@ -78,7 +78,7 @@ class ObjectRotationWorld(World):
         """Map (n, 3) uniforms in [0, 1) to (n, 4) orientations, spread as episodes start: see `rotation`."""
         return uniform_rotations(uniform) if self.rotation == "free" else bounded_rotations(uniform)
 
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
         before = Rotation.from_quat(self._orientation[rows])
         vectors = actions * self.max_angle

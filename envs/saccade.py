@@ -77,7 +77,7 @@ class SaccadeWorld(World):
             wanted = (2 * uniform[:, :2] - 1) * self.reach
         return self._position_of(self._corner_of(wanted))
 
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Jump, stopping at the limit of reach; the landing is snapped to whole pixels and so is the motion."""
         before = self._position[rows].copy()
         self._place(rows, before + actions * self.max_amplitude)
