@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from .core import Rows, World
+from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .fixation import INHIBITION_RADIUS, PriorityMap
@@ -32,6 +32,7 @@ class SaccadeWorld(World):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        motion_signal: MotionSignal = "realised",
     ) -> None:
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
         self.fovea = CropFovea(glimpse_size, padding=padding)
@@ -46,6 +47,7 @@ class SaccadeWorld(World):
         if start not in ("uniform", "center"):
             raise ValueError(f'start must be "uniform" or "center", got {start!r}')
         self.max_amplitude, self.start = max_amplitude, start
+        self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.images.labels, self.images.class_names
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.motion_space = spaces.Box(-2.0, 2.0, (2,), np.float32)
@@ -82,6 +84,10 @@ class SaccadeWorld(World):
         before = self._position[rows].copy()
         self._place(rows, before + actions * self.max_amplitude)
         return (self._position[rows] - before).astype(np.float32)
+
+    def commanded(self, actions: np.ndarray) -> np.ndarray:
+        """Return the saccades that (n, 2) actions ask for, (n, 2) float32 in image units."""
+        return (actions * self.max_amplitude).astype(np.float32)
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Cut the glimpses, (n, size, size, C) uint8."""
@@ -159,7 +165,8 @@ class SaccadeEnv(GlimpseEnv):
 
     ## Action space
     `Box(-1, 1, (2,), float32)`: (dx, dy) in units of `max_amplitude`. The gaze stops at the limit of `reach` and
-    lands on whole pixels; `motion` is what was realised. Values beyond [-1, 1] are clipped.
+    lands on whole pixels; `motion` is what was realised, unless `motion_signal` says otherwise. Values beyond [-1, 1]
+    are clipped.
 
     ## Rewards
     Always 0.
@@ -171,8 +178,9 @@ class SaccadeEnv(GlimpseEnv):
     Never terminates; truncated after 16 steps (`max_episode_steps`).
 
     ## Info
-    `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image; `step_index`,
-    the steps since the reset (0: no motion led to this glimpse).
+    `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image;
+    `motion_realised` and `motion_commanded`, both (2,) float32 in image units, zeros after a reset; `step_index`, the
+    steps since the reset (0: no motion led to this glimpse).
 
     ## Arguments
     - `images`: "scenes" (built in: one object on a textured ground, 96 x 96), the path of a folder with one
@@ -186,6 +194,8 @@ class SaccadeEnv(GlimpseEnv):
       up to 1 lets it reach over the border, where it sees `padding`.
     - `start`: "uniform" or "center".
     - `padding`: value, 0-255, of what lies outside the image (0).
+    - `motion_signal`: what `motion` tells: "realised", the saccade that was made, or "commanded", its efference copy
+      (von Holst and Mittelstaedt, 1950): action * max_amplitude, whatever came of it. Info has both.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -202,6 +212,7 @@ class SaccadeEnv(GlimpseEnv):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        motion_signal: MotionSignal = "realised",
         render_mode: str | None = None,
     ) -> None:
         world = SaccadeWorld(
@@ -212,6 +223,7 @@ class SaccadeEnv(GlimpseEnv):
             reach=reach,
             start=start,
             padding=padding,
+            motion_signal=motion_signal,
         )
         super().__init__(world, render_mode=render_mode)
 
