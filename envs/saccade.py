@@ -13,8 +13,10 @@ from .environment import GlimpseEnv, GlimpseVectorEnv
 from .fixation import INHIBITION_RADIUS, PriorityMap
 from .glimpse import CropFovea
 from .images import ImageSet, load_images
+from .oculomotor import Oculomotor
+from .settings import settings_from
 
-_DRAW_IMAGE, _DRAW_START = 1, 2
+_DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR = 1, 2, 40
 
 
 class SaccadeWorld(World):
@@ -32,6 +34,7 @@ class SaccadeWorld(World):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
     ) -> None:
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
@@ -47,6 +50,7 @@ class SaccadeWorld(World):
         if start not in ("uniform", "center"):
             raise ValueError(f'start must be "uniform" or "center", got {start!r}')
         self.max_amplitude, self.start = max_amplitude, start
+        self.oculomotor = None if oculomotor is None else settings_from(Oculomotor, oculomotor, "oculomotor")
         self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.images.labels, self.images.class_names
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -80,21 +84,24 @@ class SaccadeWorld(World):
         return self._position_of(self._corner_of(wanted))
 
     def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
-        """Jump, stopping at the limit of reach; the landing is snapped to whole pixels and so is the motion."""
+        """Jump as the eye can, stopping at the limit of reach; landing and motion are snapped to whole pixels."""
         before = self._position[rows].copy()
-        self._place(rows, before + actions * self.max_amplitude)
+        saccades = actions[:, :2] * self.max_amplitude
+        if self.oculomotor is not None:
+            saccades = self.oculomotor.land(saccades, draws.normal(_DRAW_OCULOMOTOR, 3, steps))
+        self._place(rows, before + saccades)
         return (self._position[rows] - before).astype(np.float32)
 
     def commanded(self, actions: np.ndarray) -> np.ndarray:
         """Return the saccades that (n, 2) actions ask for, (n, 2) float32 in image units."""
-        return (actions * self.max_amplitude).astype(np.float32)
+        return (actions[:, :2] * self.max_amplitude).astype(np.float32)
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Cut the glimpses, (n, size, size, C) uint8."""
         return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows])
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
-        """Return (B, 2) actions towards (B, 2) positions."""
+        """Return (B, 2) actions aimed at (B, 2) positions; an oculomotor model may miss them."""
         return ((poses - self._position) / self.max_amplitude).clip(-1.0, 1.0)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -194,6 +201,12 @@ class SaccadeEnv(GlimpseEnv):
       up to 1 lets it reach over the border, where it sees `padding`.
     - `start`: "uniform" or "center".
     - `padding`: value, 0-255, of what lies outside the image (0).
+    - `oculomotor`: None for an eye that lands where it aims, or a dict with some of `amplitude_limit` (the longest
+      saccade, image units; a longer one is cut to it along its direction), `gain` and `gain_std` (mean and standard
+      deviation of the share of its length that a saccade covers: 1, 0), `scatter` and `scatter_slope` (standard
+      deviation of the landing in x and in y: scatter + scatter_slope * amplitude, image units: 0, 0), as in
+      `{"gain": 0.9, "scatter_slope": 0.06}`. Noise comes before the limit of `reach` and whole pixels. `Oculomotor`
+      has the model and its sources.
     - `motion_signal`: what `motion` tells: "realised", the saccade that was made, or "commanded", its efference copy
       (von Holst and Mittelstaedt, 1950): action * max_amplitude, whatever came of it. Info has both.
     - `render_mode`: None, "rgb_array" or "human".
@@ -212,6 +225,7 @@ class SaccadeEnv(GlimpseEnv):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
         render_mode: str | None = None,
     ) -> None:
@@ -223,6 +237,7 @@ class SaccadeEnv(GlimpseEnv):
             reach=reach,
             start=start,
             padding=padding,
+            oculomotor=oculomotor,
             motion_signal=motion_signal,
         )
         super().__init__(world, render_mode=render_mode)
