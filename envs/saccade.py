@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from gymnasium import spaces
 from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
-from .fixation import INHIBITION_RADIUS, PriorityMap
+from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
 from .glimpse import CropFovea
 from .images import ImageSet, load_images
 from .oculomotor import Oculomotor
@@ -34,6 +35,7 @@ class SaccadeWorld(World):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        priority: dict[str, Any] | None = None,
         oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
     ) -> None:
@@ -50,6 +52,7 @@ class SaccadeWorld(World):
         if start not in ("uniform", "center"):
             raise ValueError(f'start must be "uniform" or "center", got {start!r}')
         self.max_amplitude, self.start = max_amplitude, start
+        self.priority = _priority_settings(priority, side)
         self.oculomotor = None if oculomotor is None else settings_from(Oculomotor, oculomotor, "oculomotor")
         self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.images.labels, self.images.class_names
@@ -109,10 +112,10 @@ class SaccadeWorld(World):
         return self.fovea.sample(self.images.images, index, self._corner_of(poses))
 
     def priority_map(self, num_paths: int) -> PriorityMap:
-        """Return an empty priority map for images of this size, with the published radius of inhibition."""
+        """Return an empty priority map for images of this size, with the settings `priority`."""
         side = self.images.side
         cells = side // 2 if side % 2 == 0 else side
-        return PriorityMap(num_paths, cells=cells, radius=2 * INHIBITION_RADIUS / side)
+        return PriorityMap(num_paths, cells=cells, settings=self.priority)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the live arrays: image index and label, corner in pixels, position in image units."""
@@ -129,9 +132,9 @@ class SaccadeWorld(World):
         index = int(self._index[row])
         priority = self.priority_map(1)
         only = np.array([0])
-        priority.begin(only, self.images.saliency(np.array([index])))
+        priority.begin(only, self.images.saliency(np.array([index])) if self.priority.saliency else None)
         for position in poses:
-            priority.fixate(only, position[None])
+            priority.fixate(only, position[None, :2])
         return saccade_frame(
             self.images.images[index],
             np.asarray(poses),
@@ -156,6 +159,13 @@ class SaccadeWorld(World):
     def _position_of(self, corner: np.ndarray) -> np.ndarray:
         """Return the (n, 2) float64 positions of glimpses whose top left pixels are `corner`."""
         return (corner + self.fovea.size / 2) * (2 / self.images.side) - 1
+
+
+def _priority_settings(options: dict[str, Any] | None, side: int) -> PrioritySettings:
+    """Return the settings of a priority map over images of `side` pixels; 16 of them is the radius if none is named."""
+    options = {} if options is None else options
+    settings = settings_from(PrioritySettings, options, "priority")
+    return settings if "radius" in options else replace(settings, radius=2 * INHIBITION_RADIUS / side)
 
 
 class SaccadeEnv(GlimpseEnv):
@@ -201,6 +211,11 @@ class SaccadeEnv(GlimpseEnv):
       up to 1 lets it reach over the border, where it sees `padding`.
     - `start`: "uniform" or "center".
     - `padding`: value, 0-255, of what lies outside the image (0).
+    - `priority`: None, or a dict that says what makes a place worth a fixation, for the viewer's map and the agents
+      that go by it: some of `saliency` (true), inhibition of return's `radius` in image units (16 pixels), `strength`
+      (1: priority falls to 0 within the radius; 0: no inhibition of return) and `decay` (share that each further
+      fixation leaves of it: 1), `centre_bias` (standard deviation of a Gaussian around the centre, image units: none)
+      and `temperature` of the draw (1), as in `{"saliency": false, "decay": 0.7}`. See `PrioritySettings`.
     - `oculomotor`: None for an eye that lands where it aims, or a dict with some of `amplitude_limit` (the longest
       saccade, image units; a longer one is cut to it along its direction), `gain` and `gain_std` (mean and standard
       deviation of the share of its length that a saccade covers: 1, 0), `scatter` and `scatter_slope` (standard
@@ -225,6 +240,7 @@ class SaccadeEnv(GlimpseEnv):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        priority: dict[str, Any] | None = None,
         oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
         render_mode: str | None = None,
@@ -237,6 +253,7 @@ class SaccadeEnv(GlimpseEnv):
             reach=reach,
             start=start,
             padding=padding,
+            priority=priority,
             oculomotor=oculomotor,
             motion_signal=motion_signal,
         )
