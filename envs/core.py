@@ -32,6 +32,7 @@ class World(ABC):
     glimpse_space: spaces.Box
     motion_kind: Literal["translation", "rotation"]
     motion_signal: MotionSignal = "realised"
+    """Which motion the observation tells; `info` tells both."""
     labels: np.ndarray
     """(N,) int64: the class of each of the N things an episode can show."""
     class_names: tuple[str, ...]

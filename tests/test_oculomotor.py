@@ -2,10 +2,12 @@
 
 import json
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+import glimpseworld.envs  # noqa: F401 - registers the ids
 from glimpseworld.envs.draws import EpisodeDraws
 from glimpseworld.envs.images import ImageSet
 from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
@@ -217,6 +219,18 @@ def test_a_noisy_future_is_restored(toy_images):
             np.testing.assert_array_equal(got[0][key], expected[0][key])
         for key in ("position", "motion_realised", "motion_commanded"):
             np.testing.assert_array_equal(got[4][key], expected[4][key])
+
+
+@pytest.mark.parametrize("signal", ["realised", "commanded"])
+def test_a_wild_eye_stays_within_reach_and_the_spaces(toy_images, signal):
+    wild = {"gain": 3.0, "gain_std": 5.0, "scatter": 50.0}
+    options = {"max_amplitude": 2.0, "reach": 1.0, "oculomotor": wild, "motion_signal": signal}
+    envs = gym.make_vec("GlimpseWorld/Saccade-v0", 20, images=toy_images, glimpse_size=8, **options)
+    obs, info = envs.reset(seed=0)
+    for _ in range(20):
+        assert obs in envs.observation_space
+        assert np.abs(info["position"]).max() <= 1
+        obs, *_, info = envs.step(envs.action_space.sample())
 
 
 def test_a_perfect_eye_changes_nothing(toy_images):
