@@ -88,14 +88,14 @@ class PriorityState(Protocol):
     """What `SaliencyAgent` asks of a priority map; `glimpseworld.envs.fixation.PriorityMap` is one."""
 
     saliency: np.ndarray
-    inhibited: np.ndarray
+    inhibition: np.ndarray
 
     def begin(self, rows: np.ndarray, saliency: np.ndarray | None) -> None:
         """Forget the scanpaths of `rows`; (n, S, S) saliency maps, or None for all places alike."""
         ...
 
     def fixate(self, rows: np.ndarray, positions: np.ndarray) -> None:
-        """Inhibit a disc around (n, 2) positions."""
+        """Inhibit a disc around (n, 2) positions; what was inhibited before fades."""
         ...
 
     def sample(self, rows: np.ndarray, uniform: np.ndarray, *, reach: float = 1.0) -> np.ndarray:
@@ -142,9 +142,9 @@ class SaliencyAgent:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the maps of every scanpath."""
-        return {"saliency": self.priority.saliency.copy(), "inhibited": self.priority.inhibited.copy()}
+        return {"saliency": self.priority.saliency.copy(), "inhibition": self.priority.inhibition.copy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore the maps of every scanpath."""
         self.priority.saliency[...] = state["saliency"]
-        self.priority.inhibited[...] = state["inhibited"]
+        self.priority.inhibition[...] = state["inhibition"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -12,6 +12,9 @@ from .draws import EpisodeDraws
 
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
+
+MotionSignal = Literal["realised", "commanded"]
+"""What an observation's `motion` tells: what really happened, or the efference copy of the command."""
 
 ALL = slice(None)
 RENDER_MODES = ("human", "rgb_array")
@@ -28,6 +31,8 @@ class World(ABC):
     motion_space: spaces.Box
     glimpse_space: spaces.Box
     motion_kind: Literal["translation", "rotation"]
+    motion_signal: MotionSignal = "realised"
+    """Which motion the observation tells; `info` tells both."""
     labels: np.ndarray
     """(N,) int64: the class of each of the N things an episode can show."""
     class_names: tuple[str, ...]
@@ -41,8 +46,22 @@ class World(ABC):
         """Start a new episode in `rows`: draw what is there and the pose it is first seen from."""
 
     @abstractmethod
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
-        """Carry out (n, A) float64 actions in [-1, 1] and return the realised motions, (n, M) float32."""
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
+        """Carry out (n, A) float64 actions in [-1, 1] and return the realised motions, (n, M) float32.
+
+        Args:
+            rows: the sub-environments that move.
+            actions: what each is to do.
+            draws: their draws, for what is random in a motion.
+            steps: (n,) int64, steps since each row's reset; 1 for the first motion.
+        """
+
+    @abstractmethod
+    def commanded(self, actions: np.ndarray) -> np.ndarray:
+        """Return the motions that (n, A) float64 actions in [-1, 1] ask for, (n, M) float32.
+
+        They equal `move`'s where nothing hinders: no limit, no noise, no snapping to whole pixels.
+        """
 
     @abstractmethod
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
@@ -162,6 +181,10 @@ class Simulator:
         self.seeds = np.zeros(num_envs, dtype=np.uint64)
         self.episodes = np.full(num_envs, -1, dtype=np.int64)
         self.steps = np.zeros(num_envs, dtype=np.int64)
+        self._motions = {
+            name: np.zeros((num_envs, *(world.motion_space.shape or ())), dtype=np.float32)
+            for name in get_args(MotionSignal)
+        }
         self._history: list[tuple[list[np.ndarray], list[np.ndarray]]] | None = None
         if keep_history:
             self._history = [([], []) for _ in range(num_envs)]
@@ -178,16 +201,19 @@ class Simulator:
         draws = self._draws(rows)
         self.world.begin(rows, draws)
         self.task.begin(rows, draws, self.world)
-        motion = np.zeros((len(self.steps[rows]), *(self.world.motion_space.shape or ())), dtype=np.float32)
-        return self._observe(rows, draws, motion)
+        for motions in self._motions.values():
+            motions[rows] = 0.0
+        return self._observe(rows, draws)
 
     def advance(self, rows: Rows, actions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Carry out (n, A) actions; return the observation, (n,) float64 rewards and (n,) bool terminations."""
         actions = np.clip(actions, -1.0, 1.0)
         self.steps[rows] += 1
-        motion = self.world.move(rows, actions)
+        draws = self._draws(rows)
+        self._motions["commanded"][rows] = self.world.commanded(actions)
+        self._motions["realised"][rows] = self.world.move(rows, actions, draws, self.steps[rows])
         rewards, terminated = self.task.score(rows, actions, self.world)
-        return self._observe(rows, self._draws(rows), motion), rewards, terminated
+        return self._observe(rows, draws), rewards, terminated
 
     def checked_actions(self, actions: Any) -> np.ndarray:
         """Return (B, A) float64 actions, or say what is wrong with them.
@@ -207,7 +233,9 @@ class Simulator:
 
     def info(self) -> dict[str, np.ndarray]:
         """Return copies of what `info` tells of every row, each (B, ...)."""
-        return {key: value.copy() for key, value in self.world.info().items()} | {"step_index": self.steps.copy()}
+        motions = {f"motion_{name}": array for name, array in self._motions.items()}
+        live = self.world.info() | motions | {"step_index": self.steps}
+        return {key: value.copy() for key, value in live.items()}
 
     def frame(self, row: int) -> np.ndarray:
         """Draw sub-environment `row`; (H, W, 3) uint8."""
@@ -238,6 +266,7 @@ class Simulator:
 
     def _live_state(self) -> dict[str, np.ndarray]:
         own = {"seeds": self.seeds, "episodes": self.episodes, "steps": self.steps}
+        own |= {f"motion_{name}": array for name, array in self._motions.items()}
         world = {f"world.{name}": array for name, array in self.world.state().items()}
         task = {f"task.{name}": array for name, array in self.task.state().items()}
         return own | world | task
@@ -245,7 +274,8 @@ class Simulator:
     def _draws(self, rows: Rows) -> EpisodeDraws:
         return EpisodeDraws(self.seeds[rows], self.episodes[rows])
 
-    def _observe(self, rows: Rows, draws: EpisodeDraws, motion: np.ndarray) -> dict[str, np.ndarray]:
+    def _observe(self, rows: Rows, draws: EpisodeDraws) -> dict[str, np.ndarray]:
+        motion = self._motions[self.world.motion_signal][rows].copy()
         glimpse = self.world.look(rows, draws, self.steps[rows])
         if self._history is not None:
             self._remember(rows, glimpse)
@@ -259,3 +289,14 @@ class Simulator:
             seen, poses = self._history[row]
             seen.append(glimpse.copy())
             poses.append(self.world.pose[row].copy())
+
+
+def checked_motion_signal(signal: MotionSignal) -> MotionSignal:
+    """Return `signal`.
+
+    Raises:
+        ValueError: if it is neither "realised" nor "commanded".
+    """
+    if signal not in get_args(MotionSignal):
+        raise ValueError(f'motion_signal must be "realised" or "commanded", got {signal!r}')
+    return signal

@@ -44,6 +44,14 @@ class EpisodeDraws:
             bits = _mix(keys[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
         return (bits >> np.uint64(11)) * 2.0**-53
 
+    def normal(self, purpose: int, count: int, steps: np.ndarray | int = 0) -> np.ndarray:
+        """Return (n, count) float64 standard normal numbers; arguments as of `uniform`.
+
+        Source: Box and Muller (1958), the cosine of each pair.
+        """
+        uniform = self.uniform(purpose, 2 * count, steps)
+        return np.sqrt(-2 * np.log1p(-uniform[:, :count])) * np.cos(2 * np.pi * uniform[:, count:])
+
     def integers(self, purpose: int, high: int) -> np.ndarray:
         """Return (n,) int64, uniform in [0, high); drawn once an episode."""
         return (self.uniform(purpose, 1)[:, 0] * high).astype(np.int64)

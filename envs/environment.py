@@ -50,8 +50,8 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             options: none are known; a non-empty dict is an error.
 
         Returns:
-            The observation, and the info: the pose, `label`, `index`, and `step_index` (0 marks a glimpse that no
-            motion led to).
+            The observation, and the info: the pose, `label`, `index`, `motion_realised` and `motion_commanded` (both
+            zeros now), and `step_index` (0 marks a glimpse that no motion led to).
         """
         super().reset(seed=seed)
         _reject_options(options)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import Rows, World
+from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
@@ -40,6 +40,7 @@ class ObjectRotationWorld(World):
         rotation: RotationRange = "free",
         lighting: LightingDraw = "step",
         shadows: bool = True,
+        motion_signal: MotionSignal = "realised",
     ) -> None:
         if not 0 < max_angle <= np.pi:
             raise ValueError(f"max_angle must be in (0, pi] radians, got {max_angle}")
@@ -50,6 +51,7 @@ class ObjectRotationWorld(World):
         self.objects = load_objects(objects, split, members_per_family=members_per_family, palette=palette)
         self.renderer = Renderer(size, shadows=shadows)
         self.max_angle, self.rotation, self.lighting = max_angle, rotation, lighting
+        self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.objects.labels, self.objects.class_names
         self._prepared: OrderedDict[int, RayMesh] = OrderedDict()
         self.action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -78,7 +80,7 @@ class ObjectRotationWorld(World):
         """Map (n, 3) uniforms in [0, 1) to (n, 4) orientations, spread as episodes start: see `rotation`."""
         return uniform_rotations(uniform) if self.rotation == "free" else bounded_rotations(uniform)
 
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
         before = Rotation.from_quat(self._orientation[rows])
         vectors = actions * self.max_angle
@@ -86,7 +88,11 @@ class ObjectRotationWorld(World):
             vectors = vectors * reachable_share(before.as_matrix(), vectors)[:, None]
         motion = Rotation.from_rotvec(vectors)
         self._orientation[rows] = canonical((before * motion).as_quat())
-        return canonical(motion.as_quat()).clip(-1.0, 1.0).astype(np.float32)
+        return _as_motion(motion)
+
+    def commanded(self, actions: np.ndarray) -> np.ndarray:
+        """Return exp(action * max_angle) of (n, 3) actions: (n, 4) float32 unit quaternions xyzw, w >= 0."""
+        return _as_motion(Rotation.from_rotvec(actions * self.max_angle))
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
@@ -143,6 +149,11 @@ class ObjectRotationWorld(World):
         return {**self.__dict__, "_prepared": OrderedDict()}
 
 
+def _as_motion(rotation: Rotation) -> np.ndarray:
+    """Return n rotations as an observation tells them: (n, 4) float32 unit quaternions xyzw, w >= 0."""
+    return canonical(rotation.as_quat()).clip(-1.0, 1.0).astype(np.float32)
+
+
 class ObjectRotationEnv(GlimpseEnv):
     """An object in the hand, turned by the action and seen from a fixed camera.
 
@@ -170,7 +181,8 @@ class ObjectRotationEnv(GlimpseEnv):
 
     ## Info
     `orientation` (4,) float64, unit quaternion xyzw with w >= 0; `label` of the family; `index` of the object;
-    `step_index`, the steps since the reset (0: no motion led to this view).
+    `motion_realised` and `motion_commanded`, both (4,) float32 as `motion`, zeros after a reset; `step_index`, the
+    steps since the reset (0: no motion led to this view).
 
     ## Arguments
     - `objects`: "families", the built-in procedural objects.
@@ -185,6 +197,8 @@ class ObjectRotationEnv(GlimpseEnv):
       what was realised.
     - `lighting`: floor hue, spot position and spot hue are drawn at each "step", each "episode", or are "fixed".
     - `shadows`: cast shadows (True).
+    - `motion_signal`: what `motion` tells: "realised", the rotation that was made, or "commanded", its efference copy:
+      exp(action * max_angle), whatever came of it. They differ where "3diebench" stops a motion. Info has both.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -203,6 +217,7 @@ class ObjectRotationEnv(GlimpseEnv):
         rotation: RotationRange = "free",
         lighting: LightingDraw = "step",
         shadows: bool = True,
+        motion_signal: MotionSignal = "realised",
         render_mode: str | None = None,
     ) -> None:
         world = ObjectRotationWorld(
@@ -215,6 +230,7 @@ class ObjectRotationEnv(GlimpseEnv):
             rotation=rotation,
             lighting=lighting,
             shadows=shadows,
+            motion_signal=motion_signal,
         )
         super().__init__(world, render_mode=render_mode)
 

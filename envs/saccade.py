@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
-from .core import Rows, World
+from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
-from .fixation import INHIBITION_RADIUS, PriorityMap
+from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
 from .glimpse import CropFovea
 from .images import ImageSet, load_images
+from .oculomotor import Oculomotor
+from .settings import settings_from
 
-_DRAW_IMAGE, _DRAW_START = 1, 2
+_DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR = 1, 2, 40
 
 
 class SaccadeWorld(World):
@@ -32,6 +35,9 @@ class SaccadeWorld(World):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        priority: dict[str, Any] | None = None,
+        oculomotor: dict[str, Any] | None = None,
+        motion_signal: MotionSignal = "realised",
     ) -> None:
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
         self.fovea = CropFovea(glimpse_size, padding=padding)
@@ -46,6 +52,9 @@ class SaccadeWorld(World):
         if start not in ("uniform", "center"):
             raise ValueError(f'start must be "uniform" or "center", got {start!r}')
         self.max_amplitude, self.start = max_amplitude, start
+        self.priority = _priority_settings(priority, side)
+        self.oculomotor = None if oculomotor is None else settings_from(Oculomotor, oculomotor, "oculomotor")
+        self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.images.labels, self.images.class_names
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.motion_space = spaces.Box(-2.0, 2.0, (2,), np.float32)
@@ -77,18 +86,25 @@ class SaccadeWorld(World):
             wanted = (2 * uniform[:, :2] - 1) * self.reach
         return self._position_of(self._corner_of(wanted))
 
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
-        """Jump, stopping at the limit of reach; the landing is snapped to whole pixels and so is the motion."""
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
+        """Jump as the eye can, stopping at the limit of reach; landing and motion are snapped to whole pixels."""
         before = self._position[rows].copy()
-        self._place(rows, before + actions * self.max_amplitude)
+        saccades = actions[:, :2] * self.max_amplitude
+        if self.oculomotor is not None:
+            saccades = self.oculomotor.land(saccades, draws.normal(_DRAW_OCULOMOTOR, 3, steps))
+        self._place(rows, before + saccades)
         return (self._position[rows] - before).astype(np.float32)
+
+    def commanded(self, actions: np.ndarray) -> np.ndarray:
+        """Return the saccades that (n, 2) actions ask for, (n, 2) float32 in image units."""
+        return (actions[:, :2] * self.max_amplitude).astype(np.float32)
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Cut the glimpses, (n, size, size, C) uint8."""
         return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows])
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
-        """Return (B, 2) actions towards (B, 2) positions."""
+        """Return (B, 2) actions aimed at (B, 2) positions; an oculomotor model may miss them."""
         return ((poses - self._position) / self.max_amplitude).clip(-1.0, 1.0)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -96,10 +112,10 @@ class SaccadeWorld(World):
         return self.fovea.sample(self.images.images, index, self._corner_of(poses))
 
     def priority_map(self, num_paths: int) -> PriorityMap:
-        """Return an empty priority map for images of this size, with the published radius of inhibition."""
+        """Return an empty priority map for images of this size, with the settings `priority`."""
         side = self.images.side
         cells = side // 2 if side % 2 == 0 else side
-        return PriorityMap(num_paths, cells=cells, radius=2 * INHIBITION_RADIUS / side)
+        return PriorityMap(num_paths, cells=cells, settings=self.priority)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the live arrays: image index and label, corner in pixels, position in image units."""
@@ -116,9 +132,9 @@ class SaccadeWorld(World):
         index = int(self._index[row])
         priority = self.priority_map(1)
         only = np.array([0])
-        priority.begin(only, self.images.saliency(np.array([index])))
+        priority.begin(only, self.images.saliency(np.array([index])) if self.priority.saliency else None)
         for position in poses:
-            priority.fixate(only, position[None])
+            priority.fixate(only, position[None, :2])
         return saccade_frame(
             self.images.images[index],
             np.asarray(poses),
@@ -145,6 +161,13 @@ class SaccadeWorld(World):
         return (corner + self.fovea.size / 2) * (2 / self.images.side) - 1
 
 
+def _priority_settings(options: dict[str, Any] | None, side: int) -> PrioritySettings:
+    """Return the settings of a priority map over images of `side` pixels; 16 of them is the radius if none is named."""
+    options = {} if options is None else options
+    settings = settings_from(PrioritySettings, options, "priority")
+    return settings if "radius" in options else replace(settings, radius=2 * INHIBITION_RADIUS / side)
+
+
 class SaccadeEnv(GlimpseEnv):
     """A gaze that jumps over images and sees one glimpse at a time.
 
@@ -159,7 +182,8 @@ class SaccadeEnv(GlimpseEnv):
 
     ## Action space
     `Box(-1, 1, (2,), float32)`: (dx, dy) in units of `max_amplitude`. The gaze stops at the limit of `reach` and
-    lands on whole pixels; `motion` is what was realised. Values beyond [-1, 1] are clipped.
+    lands on whole pixels; `motion` is what was realised, unless `motion_signal` says otherwise. Values beyond [-1, 1]
+    are clipped.
 
     ## Rewards
     Always 0.
@@ -171,8 +195,9 @@ class SaccadeEnv(GlimpseEnv):
     Never terminates; truncated after 16 steps (`max_episode_steps`).
 
     ## Info
-    `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image; `step_index`,
-    the steps since the reset (0: no motion led to this glimpse).
+    `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image;
+    `motion_realised` and `motion_commanded`, both (2,) float32 in image units, zeros after a reset; `step_index`, the
+    steps since the reset (0: no motion led to this glimpse).
 
     ## Arguments
     - `images`: "scenes" (built in: one object on a textured ground, 96 x 96), the path of a folder with one
@@ -186,6 +211,19 @@ class SaccadeEnv(GlimpseEnv):
       up to 1 lets it reach over the border, where it sees `padding`.
     - `start`: "uniform" or "center".
     - `padding`: value, 0-255, of what lies outside the image (0).
+    - `priority`: None, or a dict that says what makes a place worth a fixation, for the viewer's map and the agents
+      that go by it: some of `saliency` (true), inhibition of return's `radius` in image units (16 pixels), `strength`
+      (1: priority falls to 0 within the radius; 0: no inhibition of return) and `decay` (share that each further
+      fixation leaves of it: 1), `centre_bias` (standard deviation of a Gaussian around the centre, image units: none)
+      and `temperature` of the draw (1), as in `{"saliency": false, "decay": 0.7}`. See `PrioritySettings`.
+    - `oculomotor`: None for an eye that lands where it aims, or a dict with some of `amplitude_limit` (the longest
+      saccade, image units; a longer one is cut to it along its direction), `gain` and `gain_std` (mean and standard
+      deviation of the share of its length that a saccade covers: 1, 0), `scatter` and `scatter_slope` (standard
+      deviation of the landing in x and in y: scatter + scatter_slope * amplitude, image units: 0, 0), as in
+      `{"gain": 0.9, "scatter_slope": 0.06}`. Noise comes before the limit of `reach` and whole pixels. `Oculomotor`
+      has the model and its sources.
+    - `motion_signal`: what `motion` tells: "realised", the saccade that was made, or "commanded", its efference copy
+      (von Holst and Mittelstaedt, 1950): action * max_amplitude, whatever came of it. Info has both.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -202,6 +240,9 @@ class SaccadeEnv(GlimpseEnv):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        priority: dict[str, Any] | None = None,
+        oculomotor: dict[str, Any] | None = None,
+        motion_signal: MotionSignal = "realised",
         render_mode: str | None = None,
     ) -> None:
         world = SaccadeWorld(
@@ -212,6 +253,9 @@ class SaccadeEnv(GlimpseEnv):
             reach=reach,
             start=start,
             padding=padding,
+            priority=priority,
+            oculomotor=oculomotor,
+            motion_signal=motion_signal,
         )
         super().__init__(world, render_mode=render_mode)
 

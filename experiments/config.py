@@ -260,7 +260,7 @@ def _make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) 
         raise ValueError(f"the saliency agent looks at images; {type(world).__name__} has none")
     return SaliencyAgent(
         world.priority_map(num_envs),
-        world.images.saliency,
+        world.images.saliency if world.priority.saliency else None,
         reach=world.reach,
         max_amplitude=world.max_amplitude,
         rng=rng,

@@ -1,0 +1,51 @@
+"""Settings that an environment takes as a JSON-able dict and keeps as a frozen dataclass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from numbers import Real
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def settings_from(kind: type[T], options: Mapping[str, Any], argument: str) -> T:
+    """Return the dataclass `kind` with the values of `options`; what is not named keeps its default.
+
+    Args:
+        kind: a dataclass whose constructor validates its values.
+        options: names and values.
+        argument: what the user calls it, for the error messages.
+
+    Raises:
+        ValueError: if `options` is no mapping or has a name that `kind` lacks, or from the constructor.
+    """
+    known = [field.name for field in fields(kind)]  # pyright: ignore[reportArgumentType]
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{argument} must be a dict with some of {known}, got {options!r}")
+    unknown = sorted(set(options) - set(known), key=str)
+    if unknown:
+        raise ValueError(f"{argument} has no settings {unknown}; it has {known}")
+    return kind(**options)
+
+
+def check_number(name: str, value: Any, *, low: float, high: float = math.inf, above: bool = False) -> None:
+    """Raise a ValueError that calls the value `name`, unless it is a finite number in [low, high].
+
+    Args:
+        name: what the user calls it.
+        value: what came; a bool is no number.
+        low: the least value.
+        high: the greatest value.
+        above: whether `low` itself is excluded.
+    """
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and low <= number <= high and not (above and number == low):
+            return
+    expected = f"above {low:g}" if above else f"at least {low:g}"
+    if high < math.inf:
+        expected += f" and at most {high:g}"
+    raise ValueError(f"{name} must be a finite number {expected}, got {value!r}")
