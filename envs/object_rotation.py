@@ -35,6 +35,7 @@ class ObjectRotationWorld(World):
         split: Literal["train", "validation", "test"] = "train",
         members_per_family: int = 64,
         palette: Literal["parts", "objects"] = "parts",
+        up_axis: Literal["auto", "y", "z"] = "auto",
         size: int = 64,
         max_angle: float = np.pi / 4,
         rotation: RotationRange = "free",
@@ -47,7 +48,7 @@ class ObjectRotationWorld(World):
             raise ValueError(f"rotation must be one of {get_args(RotationRange)}, got {rotation!r}")
         if lighting not in get_args(LightingDraw):
             raise ValueError(f"lighting must be one of {get_args(LightingDraw)}, got {lighting!r}")
-        self.objects = load_objects(objects, split, members_per_family=members_per_family, palette=palette)
+        self.objects = load_objects(objects, split, members_per_family, palette, up_axis)
         self.renderer = Renderer(size, shadows=shadows)
         self.max_angle, self.rotation, self.lighting = max_angle, rotation, lighting
         self.labels, self.class_names = self.objects.labels, self.objects.class_names
@@ -173,11 +174,13 @@ class ObjectRotationEnv(GlimpseEnv):
     `step_index`, the steps since the reset (0: no motion led to this view).
 
     ## Arguments
-    - `objects`: "families", the built-in procedural objects.
+    - `objects`: "families", the built-in procedural objects, or the path of a folder with one sub-folder a class of
+      OBJ, PLY, STL, GLB, glTF or OFF files at any depth, dealt to the splits by their names.
     - `split`: "train", "validation" or "test"; no object is in two of them.
     - `members_per_family`: objects of each family (64).
     - `palette`: "parts" colours parts by their role, alike in all families; "objects" gives each object colours of its
-      own, a shortcut on which the plain seq-JEPA objective learns no equivariance.
+      own, a shortcut on which the plain seq-JEPA objective learns no equivariance. A folder's objects have theirs.
+    - `up_axis`: which axis of a folder's meshes points up: "y", "z", or "auto", +y for GLB and glTF and +z for others.
     - `size`: side of the view in pixels (64).
     - `max_angle`: the rotation, in radians, of an action component of 1 (pi / 4).
     - `rotation`: "free" starts anywhere and turns without limit; "3diebench" starts with Euler angles (xyz, extrinsic)
@@ -198,6 +201,7 @@ class ObjectRotationEnv(GlimpseEnv):
         split: Literal["train", "validation", "test"] = "train",
         members_per_family: int = 64,
         palette: Literal["parts", "objects"] = "parts",
+        up_axis: Literal["auto", "y", "z"] = "auto",
         size: int = 64,
         max_angle: float = np.pi / 4,
         rotation: RotationRange = "free",
@@ -210,6 +214,7 @@ class ObjectRotationEnv(GlimpseEnv):
             split=split,
             members_per_family=members_per_family,
             palette=palette,
+            up_axis=up_axis,
             size=size,
             max_angle=max_angle,
             rotation=rotation,
