@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +10,7 @@ import numpy as np
 import trimesh
 from trimesh.resolvers import Resolver
 
-from .cache import cached_arrays, progress
+from .cache import RowsFile, fingerprint, progress, streamed_arrays
 from .meshes import Mesh, normalize
 from .splits import Split, dealt_to
 
@@ -73,7 +71,7 @@ def load_mesh_folder(folder: Path, split: Split, up_axis: UpAxis) -> tuple[dict[
     }
     paths = [path for _, path in chosen]
     labels = [class_names.index(name.parts[0]) for name, _ in chosen]
-    arrays = cached_arrays(recipe, lambda: _converted(folder, paths, labels, up_axis))
+    arrays = streamed_arrays(recipe, lambda scratch: _converted(folder, paths, labels, up_axis, scratch))
     skipped = [str(line) for line in arrays.pop("skipped")]
     return arrays, class_names, skipped
 
@@ -82,22 +80,14 @@ def _hidden(name: Path) -> bool:
     return any(part.startswith(".") for part in name.parts)
 
 
-def fingerprint(paths: Iterable[Path]) -> str:
-    """Return a digest of the absolute names, sizes and times of change of files or folders, in their order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
 def read_mesh(path: Path, root: Path, up_axis: UpAxis = "auto") -> Mesh:
     """Read one file as a single mesh, normalised: see `meshes.normalize`.
 
     The geometries of a scene are put together where its transforms place them. A face has the colour of the texture
     within it (times the material's colour in glTF), else of its material, itself or the mean of its vertices, else
-    `UNCOLORED`; all as stored, without their alpha. Nothing is fetched from the network, and files that a mesh refers
-    to (materials, textures, buffers) are read only within `root`; a texture that cannot be read counts as none.
+    `UNCOLORED`; all as stored, without their alpha. The colours that OFF files may have are not read, as trimesh does
+    not. Nothing is fetched from the network, and files that a mesh refers to (materials, textures, buffers) are read
+    only within `root`; a texture that cannot be read counts as none.
 
     Args:
         path: the file, of one of `MESH_SUFFIXES`.
@@ -135,23 +125,33 @@ def read_mesh(path: Path, root: Path, up_axis: UpAxis = "auto") -> Mesh:
     return normalize(Mesh(vertices.astype(np.float32), faces.reshape(-1, 3).astype(np.int32), colors))
 
 
-def _converted(folder: Path, paths: Sequence[Path], labels: Sequence[int], up_axis: UpAxis) -> dict[str, np.ndarray]:
-    """Read the files and concatenate their meshes as an `ObjectSet` has them."""
-    meshes, kept, skipped = [], [], []
-    for i, path in enumerate(progress(paths, total=len(paths), what=f"reading {folder.name}")):
-        try:
-            meshes.append(read_mesh(path, folder, up_axis))
+def _converted(
+    folder: Path, paths: Sequence[Path], labels: Sequence[int], up_axis: UpAxis, scratch: Path
+) -> dict[str, np.ndarray]:
+    """Read the files, write their meshes one after another into `scratch`, and return the rest of an `ObjectSet`."""
+    sizes, kept, skipped = [(0, 0)], [], []
+    with (
+        RowsFile(scratch / "vertices.npy", (3,), np.dtype(np.float32)) as vertices,
+        RowsFile(scratch / "faces.npy", (3,), np.dtype(np.int32)) as faces,
+        RowsFile(scratch / "colors.npy", (3,), np.dtype(np.uint8)) as colors,
+    ):
+        for i, path in enumerate(progress(paths, total=len(paths), what=f"reading {folder.name}")):
+            try:
+                mesh = read_mesh(path, folder, up_axis)
+            except (ValueError, OSError) as error:
+                skipped.append(f"{path}: {error}")
+                continue
+            vertices.extend(mesh.vertices)
+            faces.extend(mesh.faces)
+            colors.extend(mesh.colors)
+            sizes.append((len(mesh.vertices), len(mesh.faces)))
             kept.append(labels[i])
-        except (ValueError, OSError) as error:
-            skipped.append(f"{path}: {error}")
-    if not meshes:
+    if not kept:
         raise ValueError(f"no usable mesh among {len(paths)} files in {folder}; the first is {skipped[0]}")
+    vertex_offsets, face_offsets = np.cumsum(sizes, axis=0, dtype=np.int64).T.copy()
     return {
-        "vertices": np.concatenate([mesh.vertices for mesh in meshes]),
-        "faces": np.concatenate([mesh.faces for mesh in meshes]),
-        "colors": np.concatenate([mesh.colors for mesh in meshes]),
-        "vertex_offsets": np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)], dtype=np.int64),
-        "face_offsets": np.cumsum([0, *(len(mesh.faces) for mesh in meshes)], dtype=np.int64),
+        "vertex_offsets": vertex_offsets,
+        "face_offsets": face_offsets,
         "labels": np.array(kept, dtype=np.int64),
         "skipped": np.array(skipped, dtype=np.str_),
     }
@@ -164,7 +164,8 @@ def _placed(scene: trimesh.Scene) -> Iterator[tuple[np.ndarray, np.ndarray, np.n
         mesh = scene.geometry[name]
         if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:  # points and lines are not seen
             continue
-        vertices = np.asarray(mesh.vertices, np.float64) @ transform[:3, :3].T + transform[:3, 3]
+        with np.errstate(invalid="ignore"):  # infinite vertices are refused by the caller
+            vertices = np.asarray(mesh.vertices, np.float64) @ transform[:3, :3].T + transform[:3, 3]
         faces = np.asarray(mesh.faces, np.int64)
         if np.linalg.det(transform[:3, :3]) < 0:  # a mirror turns faces inside out
             faces = faces[:, ::-1]
