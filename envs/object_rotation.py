@@ -14,7 +14,7 @@ from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
 from .renderer import Lighting, RayMesh, Renderer
-from .rotations import bounded_rotations, canonical, reachable_share, uniform_rotations
+from .rotations import bounded_rotations, canonical, reachable_share, rotation_towards, uniform_rotations
 
 RotationRange = Literal["free", "3diebench"]
 LightingDraw = Literal["fixed", "episode", "step"]
@@ -91,10 +91,7 @@ class ObjectRotationWorld(World):
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
-        way = Rotation.from_quat(self._orientation).inv() * Rotation.from_quat(poses)
-        actions = way.as_rotvec() / self.max_angle
-        # Scaled as a whole, not clipped by component, so that the axis stays right.
-        return actions / np.maximum(np.abs(actions).max(axis=1, keepdims=True), 1.0)
+        return rotation_towards(self._orientation, poses, self.max_angle)
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Render the objects, (n, size, size, 3) uint8."""
