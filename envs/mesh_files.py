@@ -85,9 +85,9 @@ def read_mesh(path: Path, root: Path, up_axis: UpAxis = "auto") -> Mesh:
 
     The geometries of a scene are put together where its transforms place them. A face has the colour of the texture
     within it (times the material's colour in glTF), else of its material, itself or the mean of its vertices, else
-    `UNCOLORED`; all as stored, without their alpha. The colours that OFF files may have are not read, as trimesh does
-    not. Nothing is fetched from the network, and files that a mesh refers to (materials, textures, buffers) are read
-    only within `root`; a texture that cannot be read counts as none.
+    `UNCOLORED`; all as stored, without their alpha. The colours that OFF and STL files may have are not read, as
+    trimesh does not. Nothing is fetched from the network, and files that a mesh refers to (materials, textures,
+    buffers) are read only within `root`; a texture that cannot be read counts as none.
 
     Args:
         path: the file, of one of `MESH_SUFFIXES`.

@@ -206,8 +206,9 @@ class StoredViewsEnv(GlimpseEnv):
 
     ## Arguments
     - `source`: path of the tree. With the lists of the publication in it (train_images.npy, train_labels.npy,
-      val_images.npy, val_labels.npy), val is the test split and train is dealt to train and validation 9 : 1; without,
-      objects are dealt 8 : 1 : 1. Objects with missing or broken files are skipped with one warning.
+      val_images.npy, val_labels.npy, from the data folder of the SIE repository), val is the test split and train is
+      dealt to train and validation 9 : 1; without, objects are dealt 8 : 1 : 1. Objects with missing or broken files
+      are skipped with one warning.
     - `split`: "train", "validation" or "test"; no object is in two of them.
     - `size`: side of the view in pixels (64). All views of the split are decoded at this size into the cache once.
     - `views_per_object`: stored views of each object (50).

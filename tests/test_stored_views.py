@@ -113,7 +113,10 @@ def test_images_are_rgb_and_resized(tmp_path):
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:16] = (0, 0, 200)  # red above, in OpenCV's order
     cv2.imwrite(str(tmp_path / "t" / "s" / "o" / "image_3.jpg"), picture)
-    view = load(tmp_path / "t", dealt_to("s/o"), size=8).views[0, 3].astype(int)
+    np.save(tmp_path / "t" / "s" / "o" / "latent_3.npy", np.arange(9) / 10)  # the data set's page speaks of nine
+    stored = load(tmp_path / "t", dealt_to("s/o"), size=8)
+    np.testing.assert_allclose(stored.latents[0, 3], np.arange(7) / 10)
+    view = stored.views[0, 3].astype(int)
     np.testing.assert_allclose(view[:3], np.broadcast_to((200, 0, 0), (3, 8, 3)), atol=6)
     np.testing.assert_allclose(view[5:], 0, atol=6)
 
