@@ -1,7 +1,7 @@
 """Active-vision worlds: importing this package registers the `GlimpseWorld/...` ids with Gymnasium."""
 
-from .registration import ENV_IDS, register_envs
+from .registration import DATA_ENV_IDS, ENV_IDS, register_envs
 
-__all__ = ["ENV_IDS", "register_envs"]
+__all__ = ["DATA_ENV_IDS", "ENV_IDS", "register_envs"]
 
 register_envs()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,13 +43,71 @@ def cached_arrays(recipe: Mapping[str, Any], build: Callable[[], dict[str, np.nd
     Raises:
         OSError: if the cache folder cannot be written; the message names `GLIMPSEWORLD_CACHE` as the way out.
     """
+    return streamed_arrays(recipe, lambda _: build())
+
+
+def streamed_arrays(recipe: Mapping[str, Any], build: Callable[[Path], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Do as `cached_arrays`, for arrays larger than memory.
+
+    Args:
+        recipe: as for `cached_arrays`.
+        build: makes the arrays. It is given an empty folder, and may write some of them there itself, each as
+            NAME.npy (see `RowsFile`); it returns the others.
+
+    Returns:
+        As `cached_arrays`, of both kinds.
+
+    Raises:
+        OSError: as `cached_arrays`.
+    """
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir() / f"{recipe['name']}-{digest}"
     try:
         return _read_arrays(folder)
     except (OSError, ValueError, KeyError):  # not there, or damaged: make it anew
-        _write_arrays(folder, recipe, build())
+        _write_arrays(folder, recipe, build)
     return _read_arrays(folder)
+
+
+class RowsFile:
+    """An .npy file that is written piece by piece, of a length that is known only at the end; a context manager.
+
+    Args:
+        path: the file, which is written anew.
+        row_shape: shape of a row.
+        dtype: of the array.
+    """
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._path, self._row_shape, self._dtype, self._rows = path, row_shape, dtype, 0
+        self._file = path.open("wb")
+        self._file.write(self._header())
+
+    def __enter__(self) -> RowsFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._file.write(self._header())
+
+    def extend(self, rows: np.ndarray) -> None:
+        """Write (n, *row_shape) more rows."""
+        assert rows.shape[1:] == self._row_shape and rows.dtype == self._dtype
+        with _writing(self._path.parent):
+            self._file.write(np.ascontiguousarray(rows).data)
+        self._rows += len(rows)
+
+    def _header(self) -> bytes:
+        """Return the header for the rows so far; NumPy leaves room in it for the first axis to grow."""
+        described = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": (self._rows, *self._row_shape),
+        }
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, described)
+        return header.getvalue()
 
 
 def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
@@ -60,25 +120,49 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _write_arrays(folder: Path, recipe: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
+def _write_arrays(folder: Path, recipe: Mapping[str, Any], build: Callable[[Path], dict[str, np.ndarray]]) -> None:
     """Write into a temporary folder and rename it, so that a reader sees all of it or nothing."""
-    try:
+    with _writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-") as scratch:
-            staged = Path(scratch) / folder.name
-            staged.mkdir()
+        scratch = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-")
+    with scratch:
+        staged = Path(scratch.name) / folder.name
+        staged.mkdir()
+        arrays = build(staged)  # an error of reading is not one of writing
+        with _writing(folder.parent):
             for name, array in arrays.items():
                 np.save(staged / f"{name}.npy", array, allow_pickle=False)
-            (staged / "recipe.json").write_text(json.dumps({"recipe": recipe, "arrays": list(arrays)}, indent=1))
+            names = sorted(path.stem for path in staged.glob("*.npy"))
+            (staged / "recipe.json").write_text(json.dumps({"recipe": recipe, "arrays": names}, indent=1))
             # What is there is damaged, or another process's, just finished and as good as ours.
             if folder.exists():
-                folder.rename(Path(scratch) / "replaced")
+                folder.rename(Path(scratch.name) / "replaced")
             staged.rename(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name `GLIMPSEWORLD_CACHE` as the way out if the block cannot write to `folder`."""
+    try:
+        yield
     except OSError as error:
         raise OSError(
-            f"cannot write built-in data to {folder.parent}: {error}. Free some space, or set GLIMPSEWORLD_CACHE to a "
+            f"cannot write built-in data to {folder}: {error}. Free some space, or set GLIMPSEWORLD_CACHE to a "
             "folder that can be written."
         ) from error
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Return a digest of the absolute names, sizes and times of change of files or folders, in their order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            status = None
+        change = f"{status.st_size}\0{status.st_mtime_ns}" if status else "missing"
+        digest.update(os.fsencode(os.path.abspath(path)) + f"\0{change}\n".encode())
+    return digest.hexdigest()
 
 
 def progress(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:

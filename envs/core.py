@@ -77,6 +77,28 @@ class World(ABC):
     def draw_poses(self, uniform: np.ndarray) -> np.ndarray:
         """Map (n, 3) uniforms in [0, 1) to (n, P) poses, spread as episodes start."""
 
+    def draw_views(
+        self, index: np.ndarray, uniform: np.ndarray, randomness: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return V views of each of things `index` from independent poses, spread as episodes start.
+
+        A world of which each thing has only so many poses overrides it, and draws V different ones.
+
+        Args:
+            index: (n,) int64, in [0, N).
+            uniform: (n, V, 3) in [0, 1), which the poses follow from.
+            randomness: (n, V, 4) in [0, 1), the randomness of each view, as for `view`.
+
+        Returns:
+            The poses (n, V, P) float64 and the views (n, V, H, W, C) uint8.
+        """
+        items, views = uniform.shape[:2]
+        repeated, randomness = np.repeat(index, views), randomness.reshape(items * views, -1)
+        poses = self.draw_poses(uniform.reshape(items * views, -1))
+        parts = [slice(start, start + 512) for start in range(0, len(poses), 512)]
+        seen = np.concatenate([self.view(repeated[part], poses[part], randomness[part]) for part in parts])
+        return poses.reshape(items, views, -1), seen.reshape(items, views, *seen.shape[1:])
+
     @abstractmethod
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, A) float64 actions in [-1, 1] that bring every row as near to (B, P) poses as one motion can."""

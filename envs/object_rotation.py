@@ -14,7 +14,7 @@ from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
 from .renderer import Lighting, RayMesh, Renderer
-from .rotations import bounded_rotations, canonical, reachable_share, uniform_rotations
+from .rotations import bounded_rotations, canonical, reachable_share, rotation_towards, uniform_rotations
 
 RotationRange = Literal["free", "3diebench"]
 LightingDraw = Literal["fixed", "episode", "step"]
@@ -35,6 +35,7 @@ class ObjectRotationWorld(World):
         split: Literal["train", "validation", "test"] = "train",
         members_per_family: int = 64,
         palette: Literal["parts", "objects"] = "parts",
+        up_axis: Literal["auto", "y", "z"] = "auto",
         size: int = 64,
         max_angle: float = np.pi / 4,
         rotation: RotationRange = "free",
@@ -48,7 +49,7 @@ class ObjectRotationWorld(World):
             raise ValueError(f"rotation must be one of {get_args(RotationRange)}, got {rotation!r}")
         if lighting not in get_args(LightingDraw):
             raise ValueError(f"lighting must be one of {get_args(LightingDraw)}, got {lighting!r}")
-        self.objects = load_objects(objects, split, members_per_family=members_per_family, palette=palette)
+        self.objects = load_objects(objects, split, members_per_family, palette, up_axis)
         self.renderer = Renderer(size, shadows=shadows)
         self.max_angle, self.rotation, self.lighting = max_angle, rotation, lighting
         self.motion_signal = checked_motion_signal(motion_signal)
@@ -96,10 +97,7 @@ class ObjectRotationWorld(World):
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
-        way = Rotation.from_quat(self._orientation).inv() * Rotation.from_quat(poses)
-        actions = way.as_rotvec() / self.max_angle
-        # Scaled as a whole, not clipped by component, so that the axis stays right.
-        return actions / np.maximum(np.abs(actions).max(axis=1, keepdims=True), 1.0)
+        return rotation_towards(self._orientation, poses, self.max_angle)
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Render the objects, (n, size, size, 3) uint8."""
@@ -185,11 +183,13 @@ class ObjectRotationEnv(GlimpseEnv):
     steps since the reset (0: no motion led to this view).
 
     ## Arguments
-    - `objects`: "families", the built-in procedural objects.
+    - `objects`: "families", the built-in procedural objects, or the path of a folder with one sub-folder a class of
+      OBJ, PLY, STL, GLB, glTF or OFF files at any depth, dealt to the splits by their names.
     - `split`: "train", "validation" or "test"; no object is in two of them.
     - `members_per_family`: objects of each family (64).
     - `palette`: "parts" colours parts by their role, alike in all families; "objects" gives each object colours of its
-      own, a shortcut on which the plain seq-JEPA objective learns no equivariance.
+      own, a shortcut on which the plain seq-JEPA objective learns no equivariance. A folder's objects have theirs.
+    - `up_axis`: which axis of a folder's meshes points up: "y", "z", or "auto", +y for GLB and glTF and +z for others.
     - `size`: side of the view in pixels (64).
     - `max_angle`: the rotation, in radians, of an action component of 1 (pi / 4).
     - `rotation`: "free" starts anywhere and turns without limit; "3diebench" starts with Euler angles (xyz, extrinsic)
@@ -212,6 +212,7 @@ class ObjectRotationEnv(GlimpseEnv):
         split: Literal["train", "validation", "test"] = "train",
         members_per_family: int = 64,
         palette: Literal["parts", "objects"] = "parts",
+        up_axis: Literal["auto", "y", "z"] = "auto",
         size: int = 64,
         max_angle: float = np.pi / 4,
         rotation: RotationRange = "free",
@@ -225,6 +226,7 @@ class ObjectRotationEnv(GlimpseEnv):
             split=split,
             members_per_family=members_per_family,
             palette=palette,
+            up_axis=up_axis,
             size=size,
             max_angle=max_angle,
             rotation=rotation,

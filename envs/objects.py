@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .cache import cached_arrays, progress
 from .families import FAMILIES, PALETTES, Palette, build_mesh
 from .meshes import Mesh
+from .splits import SPLITS, Split
 
-Split: TypeAlias = Literal["train", "validation", "test"]
+if TYPE_CHECKING:
+    from .mesh_files import UpAxis
 
-SPLITS: tuple[Split, ...] = get_args(Split)
 SOURCES: tuple[str, ...] = ("families",)
+UP_AXES: tuple[UpAxis, ...] = ("auto", "y", "z")
 
 OBJECTS_VERSION = 1  # raise when a change of the generating code changes any mesh
 
@@ -46,7 +51,7 @@ class ObjectSet:
     labels: np.ndarray
     class_names: tuple[str, ...]
     split: Split
-    reload: tuple[str, Split, int, Palette] | None = None
+    reload: tuple[Any, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,35 +76,49 @@ class ObjectSet:
 
 
 def load_objects(
-    source: str = "families",
+    source: str | os.PathLike[str] = "families",
     split: Split = "train",
     members_per_family: int = 64,
     palette: Palette = "parts",
+    up_axis: UpAxis = "auto",
 ) -> ObjectSet:
-    """Load the built-in objects; the first call with given arguments builds them and writes the cache.
+    """Load the built-in objects, or a folder of meshes; the first call with given arguments builds the cache.
 
-    Object i is of class i % len(FAMILIES), so that any prefix is as balanced as can be. Splits have different members:
-    member k of split s is member 3 k + s of its family, whatever `members_per_family`. A larger set begins with the
-    smaller.
+    Built-in object i is of class i % len(FAMILIES), so that any prefix is as balanced as can be. Splits have different
+    members: member k of split s is member 3 k + s of its family, whatever `members_per_family`. A larger set begins
+    with the smaller.
+
+    A folder holds one sub-folder a class with OBJ, PLY, STL, GLB, glTF or OFF files at any depth, which are dealt to
+    the splits 8 : 1 : 1 by a hash of their relative names. Each becomes one mesh within the renderer's radius, with
+    one colour a face: see `mesh_files.read_mesh`. Files that hold no usable mesh are skipped with one warning.
 
     Args:
-        source: "families", the procedural families of `FAMILIES`.
+        source: "families", the procedural families of `FAMILIES`, or the path of a folder.
         split: "train", "validation" or "test".
-        members_per_family: number of objects a class, 1 or more.
-        palette: see `build_mesh`.
+        members_per_family: number of objects a class, 1 or more; a folder's objects are all taken.
+        palette: see `build_mesh`; a folder's objects have their own colours.
+        up_axis: which axis of a folder's files points up: "y", "z", or "auto", +y for GLB and glTF and +z for others.
 
     Returns:
-        members_per_family * len(FAMILIES) objects.
+        members_per_family * len(FAMILIES) objects, or those of the folder.
 
     Raises:
-        ValueError: on an unknown source, split or palette, or fewer than one member.
+        ValueError: on an unknown source, split, palette or axis, fewer than one member, or a folder without a usable
+            mesh of this split.
         OSError: if the cache cannot be written.
     """
-    for name, value, known in (("source", source, SOURCES), ("split", split, SPLITS), ("palette", palette, PALETTES)):
+    for name, value, known in (("split", split, SPLITS), ("palette", palette, PALETTES), ("up_axis", up_axis, UP_AXES)):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
     if members_per_family < 1:
         raise ValueError(f"members_per_family must be 1 or more, got {members_per_family}")
+    if source not in SOURCES:
+        if not Path(source).is_dir():
+            raise ValueError(
+                f"unknown source {str(source)!r}; choose one of {', '.join(SOURCES)}, or an existing folder of meshes "
+                "with one sub-folder a class"
+            )
+        return _load_folder(Path(source).resolve(), split, up_axis)
     members = [len(SPLITS) * k + SPLITS.index(split) for k in range(members_per_family)]
     recipe = {
         "name": "objects",
@@ -118,6 +137,20 @@ def load_objects(
         class_names=FAMILIES,
         split=split,
         reload=(source, split, members_per_family, palette),
+    )
+
+
+def _load_folder(folder: Path, split: Split, up_axis: UpAxis) -> ObjectSet:
+    from .mesh_files import load_mesh_folder  # trimesh takes half a second to import
+
+    arrays, class_names, skipped = load_mesh_folder(folder, split, up_axis)
+    if skipped:
+        warnings.warn(f"skipped {len(skipped)} files without a usable mesh, the first {skipped[0]}", stacklevel=3)
+    return ObjectSet(
+        **{name: np.asarray(array) for name, array in arrays.items()},
+        class_names=tuple(class_names),
+        split=split,
+        reload=(str(folder), split, 1, "parts", up_axis),
     )
 
 

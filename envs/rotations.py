@@ -64,3 +64,16 @@ def reachable_share(start: np.ndarray, rotation_vectors: np.ndarray) -> np.ndarr
         ok = inside(middle[:, None])[:, 0]
         low, high = np.where(ok, middle, low), np.where(ok, high, middle)
     return np.where(valid[:, -1], 1.0, low)
+
+
+def rotation_towards(start: np.ndarray, goal: np.ndarray, max_angle: float) -> np.ndarray:
+    """Return the actions (n, 3) in [-1, 1], in units of `max_angle` radians, along the shortest rotations.
+
+    Args:
+        start: (n, 4) unit quaternions xyzw.
+        goal: (n, 4), the same. One that is too far away is approached as far as one action can.
+        max_angle: radians.
+    """
+    actions = (Rotation.from_quat(start).inv() * Rotation.from_quat(goal)).as_rotvec() / max_angle
+    # Scaled as a whole, not clipped by component, so that the axis stays right.
+    return actions / np.maximum(np.abs(actions).max(axis=1, keepdims=True), 1.0)

@@ -33,15 +33,11 @@ class ViewSet(NamedTuple):
 
 def make_view_set(world: World, items: np.ndarray, views: int, rng: np.random.Generator) -> ViewSet:
     """Draw `views` independent poses of each of `items` (n,) and look from them."""
-    index = np.repeat(items, views)
-    poses = world.draw_poses(rng.random((len(index), 3)))
-    randomness = rng.random((len(index), 4))
-    seen = np.concatenate(
-        [world.view(index[i : i + 512], poses[i : i + 512], randomness[i : i + 512]) for i in range(0, len(index), 512)]
-    )
+    uniform, randomness = rng.random((len(items), views, 3)), rng.random((len(items), views, 4))
+    poses, seen = world.draw_views(items, uniform, randomness)
     return ViewSet(
-        views=seen.reshape(len(items), views, *seen.shape[1:]),
-        poses=poses.reshape(len(items), views, -1),
+        views=seen,
+        poses=poses,
         labels=world.labels[items],
         motion_kind=world.motion_kind,
         num_classes=len(world.class_names),

@@ -78,7 +78,7 @@ class SequenceReplay:
         self._poses = identity(motion_kind, (num_envs, slots, motion_dim))
         self._episodes = np.zeros((num_envs, slots), np.int32)
         self._added = 0
-        self._spans: _Spans | None = None
+        self._spans: Spans | None = None
 
     @property
     def capacity(self) -> int:
@@ -117,7 +117,7 @@ class SequenceReplay:
 
     def can_sample(self, context: int | tuple[int, int], targets: int) -> bool:
         """Return whether some episode holds enough views for the longest window `sample` may be asked for."""
-        return self._longest >= _context_range(context, targets)[1] + targets
+        return self._longest >= context_range(context, targets)[1] + targets
 
     def sample(
         self,
@@ -147,7 +147,7 @@ class SequenceReplay:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        lowest, highest = _context_range(context, targets)
+        lowest, highest = context_range(context, targets)
         if self._longest < highest + targets:
             raise ValueError(
                 f"replay has no episode with {highest + targets} views yet (context {highest} + targets {targets}): "
@@ -160,7 +160,7 @@ class SequenceReplay:
         if mode == "adjacent":
             index, span = _adjacent(spans, batch_size, length, generator)
         elif mode == "hindsight":
-            index, span = _hindsight(spans, batch_size, length, generator)
+            index, span = hindsight_places(spans, batch_size, length, generator)
         else:
             raise ValueError(f"mode must be 'adjacent' or 'hindsight', got {mode!r}")
         return self._gather(index + spans.start[span, None], count)
@@ -217,7 +217,7 @@ class SequenceReplay:
     def _longest(self) -> int:
         return int(self._episode_spans().length.max(initial=0))
 
-    def _episode_spans(self) -> _Spans:
+    def _episode_spans(self) -> Spans:
         """Find the episodes among the stored views, numbered sub-environment by sub-environment, oldest first."""
         if self._spans is None:
             stored, oldest = self._stored, self._added - self._stored
@@ -225,18 +225,17 @@ class SequenceReplay:
             begins = np.ones(episodes.shape, bool)
             np.not_equal(episodes[:, 1:], episodes[:, :-1], out=begins[:, 1:])
             start = np.flatnonzero(begins)
-            self._spans = _Spans(start, np.diff(start, append=begins.size))
+            self._spans = Spans(start, np.diff(start, append=begins.size))
         return self._spans
 
     def _gather(self, index: np.ndarray, context: int) -> Windows:
-        """Fetch the views of `index` (N, M + K), counted as in `_Spans`, and the motions between them."""
+        """Fetch the views of `index` (N, M + K), counted as in `Spans`, and the motions between them."""
         env, age = np.divmod(index, self._stored)
         step = self._added - self._stored + age
         flat = env * self._slots + step % self._slots
         views = self._glimpses.reshape(-1, *self._glimpses.shape[2:]).take(flat, axis=0)
         poses = self._poses.reshape(-1, self._poses.shape[2]).take(flat, axis=0)
-        origin = np.minimum(np.arange(index.shape[1] - 1), context - 1)  # view i -> i + 1, then view M -> each target
-        motions = relative(self.motion_kind, poses[:, origin], poses[:, 1:]).astype(np.float32)
+        motions = window_motions(self.motion_kind, poses, context)
         episode = self._episodes.reshape(-1).take(flat[:, 0]).astype(np.int64)
         return Windows(views, motions, context, env[:, 0], episode, step)
 
@@ -261,7 +260,13 @@ class SequenceReplay:
                 )
 
 
-class _Spans(NamedTuple):
+def window_motions(kind: MotionKind, poses: np.ndarray, context: int) -> np.ndarray:
+    """Return the (N, M - 1 + K, A) float32 motions of windows whose views have `poses` (N, M + K, A): see `Windows`."""
+    origin = np.minimum(np.arange(poses.shape[1] - 1), context - 1)  # view i -> i + 1, then view M -> each target
+    return relative(kind, poses[:, origin], poses[:, 1:]).astype(np.float32)
+
+
+class Spans(NamedTuple):
     """Episodes as runs of stored views, which are counted through all sub-environments, in each from the oldest."""
 
     start: np.ndarray  # (E,) int64, first stored view
@@ -269,7 +274,7 @@ class _Spans(NamedTuple):
 
 
 def _adjacent(
-    spans: _Spans, batch_size: int, length: int, generator: np.random.Generator
+    spans: Spans, batch_size: int, length: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw runs of `length` views: their places in their episode (N, length), and the episodes (N,)."""
     windows = np.maximum(spans.length - length + 1, 0)
@@ -280,8 +285,8 @@ def _adjacent(
     return begin[:, None] + np.arange(length), span
 
 
-def _hindsight(
-    spans: _Spans, batch_size: int, length: int, generator: np.random.Generator
+def hindsight_places(
+    spans: Spans, batch_size: int, length: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw `length` distinct views of an episode in random order: their places in it (N, length), and the episodes."""
     ends = np.cumsum(np.where(spans.length >= length, spans.length, 0))
@@ -296,7 +301,12 @@ def _hindsight(
     return generator.permuted(place, axis=1), span
 
 
-def _context_range(context: int | tuple[int, int], targets: int) -> tuple[int, int]:
+def context_range(context: int | tuple[int, int], targets: int) -> tuple[int, int]:
+    """Return the (lowest, highest) context that `SequenceReplay.sample` was asked for.
+
+    Raises:
+        ValueError: if `context` or `targets` is out of range.
+    """
     lowest, highest = context if isinstance(context, tuple) else (context, context)
     if not 1 <= lowest <= highest:
         raise ValueError(f"context must be at least 1, or a range (lowest, highest) of such, got {context}")
