@@ -14,7 +14,7 @@ from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
 from .renderer import Lighting, RayMesh, Renderer
-from .rotations import bounded_rotations, canonical, reachable_share, rotation_towards, uniform_rotations
+from .rotations import as_motion, bounded_rotations, canonical, reachable_share, rotation_towards, uniform_rotations
 
 RotationRange = Literal["free", "3diebench"]
 LightingDraw = Literal["fixed", "episode", "step"]
@@ -89,11 +89,11 @@ class ObjectRotationWorld(World):
             vectors = vectors * reachable_share(before.as_matrix(), vectors)[:, None]
         motion = Rotation.from_rotvec(vectors)
         self._orientation[rows] = canonical((before * motion).as_quat())
-        return _as_motion(motion)
+        return as_motion(motion)
 
     def commanded(self, actions: np.ndarray) -> np.ndarray:
         """Return exp(action * max_angle) of (n, 3) actions: (n, 4) float32 unit quaternions xyzw, w >= 0."""
-        return _as_motion(Rotation.from_rotvec(actions * self.max_angle))
+        return as_motion(Rotation.from_rotvec(actions * self.max_angle))
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
@@ -145,11 +145,6 @@ class ObjectRotationWorld(World):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_prepared": OrderedDict()}
-
-
-def _as_motion(rotation: Rotation) -> np.ndarray:
-    """Return n rotations as an observation tells them: (n, 4) float32 unit quaternions xyzw, w >= 0."""
-    return canonical(rotation.as_quat()).clip(-1.0, 1.0).astype(np.float32)
 
 
 class ObjectRotationEnv(GlimpseEnv):

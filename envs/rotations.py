@@ -77,3 +77,8 @@ def rotation_towards(start: np.ndarray, goal: np.ndarray, max_angle: float) -> n
     actions = (Rotation.from_quat(start).inv() * Rotation.from_quat(goal)).as_rotvec() / max_angle
     # Scaled as a whole, not clipped by component, so that the axis stays right.
     return actions / np.maximum(np.abs(actions).max(axis=1, keepdims=True), 1.0)
+
+
+def as_motion(rotation: Rotation) -> np.ndarray:
+    """Return n rotations as observations tell them: (n, 4) float32 unit quaternions xyzw with w >= 0."""
+    return canonical(rotation.as_quat()).clip(-1.0, 1.0).astype(np.float32)

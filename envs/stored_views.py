@@ -9,10 +9,10 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import Rows, World
+from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
-from .rotations import bounded_rotations, canonical, rotation_towards
+from .rotations import as_motion, bounded_rotations, rotation_towards
 from .splits import Split
 from .stored_view_files import StoredViews, load_stored_views
 
@@ -36,12 +36,14 @@ class StoredViewsWorld(World):
         size: int = 64,
         views_per_object: int = 50,
         max_angle: float = np.pi / 4,
+        motion_signal: MotionSignal = "realised",
     ) -> None:
         if not 0 < max_angle <= np.pi:
             raise ValueError(f"max_angle must be in (0, pi] radians, got {max_angle}")
         if not isinstance(source, StoredViews):
             source = load_stored_views(source, split, size, views_per_object)
         self.stored, self.max_angle = source, max_angle
+        self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = source.labels, source.class_names
         self.action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
         self.motion_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
@@ -72,13 +74,16 @@ class StoredViewsWorld(World):
         self._label[rows] = self.labels[index]
         self._show(rows, draws.integers(_DRAW_VIEW, self.views_per_object))
 
-    def move(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
+    def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Jump to the view nearest to R_t exp(action * max_angle) but the current one; return R_t^-1 R_{t+1}."""
         before = Rotation.from_quat(self._orientation[rows])
         goals = (before * Rotation.from_rotvec(actions * self.max_angle)).as_quat()
         self._show(rows, self._nearest(self._index[rows], goals, but=self._view[rows]))
-        motion = before.inv() * Rotation.from_quat(self._orientation[rows])
-        return canonical(motion.as_quat()).clip(-1.0, 1.0).astype(np.float32)
+        return as_motion(before.inv() * Rotation.from_quat(self._orientation[rows]))
+
+    def commanded(self, actions: np.ndarray) -> np.ndarray:
+        """Return exp(action * max_angle) of (n, 3) actions: (n, 4) float32 unit quaternions xyzw, w >= 0."""
+        return as_motion(Rotation.from_rotvec(actions * self.max_angle))
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Return the stored views, (n, S, S, 3) uint8."""
@@ -202,7 +207,8 @@ class StoredViewsEnv(GlimpseEnv):
     ## Info
     `orientation` (4,) float64, unit quaternion xyzw with w >= 0, from the latent's angles (SciPy's "xyz", in the data
     set's axes, whose camera sits at +y +z); `latent` (7,) float64: yaw, pitch, roll, floor hue, spot theta, spot phi,
-    spot hue; `label`; `index` of the object; `view`, its number K; `step_index`, the steps since the reset.
+    spot hue; `label`; `index` of the object; `view`, its number K; `motion_realised` and `motion_commanded`, both (4,)
+    float32 as `motion`, zeros after a reset; `step_index`, the steps since the reset.
 
     ## Arguments
     - `source`: path of the tree. With the lists of the publication in it (train_images.npy, train_labels.npy,
@@ -213,6 +219,8 @@ class StoredViewsEnv(GlimpseEnv):
     - `size`: side of the view in pixels (64). All views of the split are decoded at this size into the cache once.
     - `views_per_object`: stored views of each object (50).
     - `max_angle`: the rotation, in radians, of an action component of 1 (pi / 4).
+    - `motion_signal`: what `motion` tells: "realised", the rotation between the views, or "commanded", its efference
+      copy: exp(action * max_angle), whichever view was nearest. Info has both.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -227,9 +235,17 @@ class StoredViewsEnv(GlimpseEnv):
         size: int = 64,
         views_per_object: int = 50,
         max_angle: float = np.pi / 4,
+        motion_signal: MotionSignal = "realised",
         render_mode: str | None = None,
     ) -> None:
-        world = StoredViewsWorld(source, split=split, size=size, views_per_object=views_per_object, max_angle=max_angle)
+        world = StoredViewsWorld(
+            source,
+            split=split,
+            size=size,
+            views_per_object=views_per_object,
+            max_angle=max_angle,
+            motion_signal=motion_signal,
+        )
         super().__init__(world, render_mode=render_mode)
 
 

@@ -318,7 +318,8 @@ def test_an_env_like_any_other(tree):
         check_env(make(tree, render_mode="rgb_array").unwrapped)
     env = make(tree, render_mode="rgb_array")
     _, info = env.reset(seed=3)
-    assert set(info) == {"orientation", "latent", "label", "index", "view", "step_index"}
+    told = {"orientation", "latent", "label", "index", "view", "step_index", "motion_realised", "motion_commanded"}
+    assert set(info) == told
     frame = env.render()
     assert frame.ndim == 3 and frame.dtype == np.uint8
     copy = pickle.loads(pickle.dumps(env))
