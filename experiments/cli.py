@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
     "summary": ("evaluated runs side by side, seeds pooled", "summary"),
     "rollout": ("watch or record an agent in an environment", "play"),
+    "bench": ("how fast the environments are on this machine", "bench"),
 }
 
 
