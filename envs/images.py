@@ -24,7 +24,7 @@ from .image_formats import (
 )
 from .objects import SPLITS, Split
 
-BUILT_IN = ("scenes",)
+BUILT_IN = ("scenes", "search-easy", "search", "search-hard", "textures")
 REMEMBERED_MAPS = 4096
 """Saliency maps that a set computed and keeps."""
 
@@ -39,6 +39,8 @@ class ImageSet:
         saliency: (N, S, S) uint8 or floating point maps, none negative or all zeros, on any scale; or None to compute
             spectral residual saliency when it is asked for.
         boxes: (N, 4) int64 boxes (x0, y0, x1, y1) in pixels around the labelled object, ends excluded, or None.
+        object_boxes: (N, K, 4) int64 boxes of all K objects of an image, or None.
+        object_labels: (N, K) int64, their classes, those of one image distinct; given with `object_boxes`, or None.
         recipe: arguments of `load_images` that make this set again, so that pickling ships no pixels; or None.
 
     Raises:
@@ -53,6 +55,8 @@ class ImageSet:
         *,
         saliency: np.ndarray | None = None,
         boxes: np.ndarray | None = None,
+        object_boxes: np.ndarray | None = None,
+        object_labels: np.ndarray | None = None,
         recipe: tuple[str, Split] | None = None,
     ) -> None:
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != images.shape[2] or 0 in images.shape:
@@ -65,10 +69,12 @@ class ImageSet:
             raise ValueError(f"expected saliency maps {images.shape[:3]}, got {saliency.shape}")
         if saliency is not None and recipe is None:  # the loaders have checked theirs, which may be gigabytes
             check_saliency(saliency, "saliency")
+        _check_objects(len(images), len(class_names), boxes, object_boxes, object_labels)
         self.images = images if images.flags.c_contiguous else np.ascontiguousarray(images)
         self.labels = np.asarray(labels, dtype=np.int64)
         self.class_names = tuple(class_names)
         self.boxes = boxes
+        self.object_boxes, self.object_labels = object_boxes, object_labels
         self._saliency = saliency
         self._computed: dict[int, np.ndarray] = {}
         self._recipe = recipe
@@ -98,7 +104,8 @@ class ImageSet:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._recipe is not None:
             return load_images, self._recipe
-        return _from_arrays, (self.images, self.labels, self.class_names, self._saliency, self.boxes)
+        optional = (self._saliency, self.boxes, self.object_boxes, self.object_labels)
+        return _from_arrays, (self.images, self.labels, self.class_names, *optional)
 
 
 def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train") -> ImageSet:
@@ -108,6 +115,8 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
         source: what is built in, generated at first use:
 
             - "scenes": one object on a textured ground, 96 x 96, with its box.
+            - "search-easy", "search", "search-hard": 3, 6 or 10 objects of different classes, 128 x 128, all boxed.
+            - "textures": the grounds alone, 96 x 96, of three classes.
 
             Or a path, whose format is recognised by what is there:
 
@@ -139,6 +148,10 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
         from .scenes import load_scenes
 
         return load_scenes(split)
+    if source in BUILT_IN:
+        from .search_scenes import load_search, load_textures
+
+        return load_textures(split) if source == "textures" else load_search(str(source), split)
     path = Path(os.path.abspath(os.path.expanduser(source)))
     arrays = _read(path, split)
     skipped = arrays.get("skipped")
@@ -183,5 +196,37 @@ def _from_arrays(
     class_names: tuple[str, ...],
     saliency: np.ndarray | None,
     boxes: np.ndarray | None,
+    object_boxes: np.ndarray | None,
+    object_labels: np.ndarray | None,
 ) -> ImageSet:
-    return ImageSet(images, labels, class_names, saliency=saliency, boxes=boxes)
+    return ImageSet(
+        images,
+        labels,
+        class_names,
+        saliency=saliency,
+        boxes=boxes,
+        object_boxes=object_boxes,
+        object_labels=object_labels,
+    )
+
+
+def _check_objects(
+    count: int,
+    classes: int,
+    boxes: np.ndarray | None,
+    object_boxes: np.ndarray | None,
+    object_labels: np.ndarray | None,
+) -> None:
+    if boxes is not None and boxes.shape != (count, 4):
+        raise ValueError(f"expected boxes {(count, 4)}, got {boxes.shape}")
+    if object_boxes is None and object_labels is None:
+        return
+    if object_boxes is None or object_labels is None:
+        raise ValueError("object_boxes and object_labels come together; one of them is None")
+    if object_labels.ndim != 2 or len(object_labels) != count or object_boxes.shape != (*object_labels.shape, 4):
+        raise ValueError(
+            f"expected object_labels (N, K) and object_boxes (N, K, 4) of {count} images, got {object_labels.shape} "
+            f"and {object_boxes.shape}"
+        )
+    if object_labels.min() < 0 or object_labels.max() >= classes:
+        raise ValueError(f"expected object_labels in [0, {classes})")

@@ -175,7 +175,8 @@ class SaccadeEnv(GlimpseEnv):
     the steps since the reset (0: no motion led to this glimpse).
 
     ## Arguments
-    - `images`: "scenes" (built in: one object on a textured ground, 96 x 96); the path of STL-10 or
+    - `images`: built in "scenes" (one object on a textured ground, 96 x 96), "search-easy", "search", "search-hard"
+      (3, 6 or 10 objects of different classes, 128 x 128) or "textures" (grounds alone, 96 x 96); the path of STL-10 or
       CIFAR-10/100 (binary versions), of STL-10's `unlabeled_X.bin`, of Tiny ImageNet, of a folder with one sub-folder a
       class, or of an `.npz` or `.npy` file; or an `ImageSet`. `load_images` says what each must hold.
     - `split`: "train", "validation" or "test"; no image is in two of them. Data sets keep their published test split,
