@@ -151,7 +151,8 @@ def test_published_saliency_maps_follow_their_images(tmp_path, published_shape):
         (np.ones((30, 96, 96), np.int32), "int32 maps; expected uint8 or floating point"),
     ],
 )
-def test_unfit_saliency_is_refused_by_name(tmp_path, maps, message):
+def test_unfit_saliency_is_refused_by_name(tmp_path, monkeypatch, maps, message):
+    monkeypatch.setattr(image_formats, "CHUNK", 5)
     folder = write_stl10(tmp_path / "stl10")
     np.save(folder / "saliency_train.npy", maps)
     with pytest.raises(ValueError, match=f"saliency_train.npy.*{message}"):
