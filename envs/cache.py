@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+MAPPED_FROM = 1 << 20
+"""Bytes from which on a cached array is a memory map."""
 
 
 def cache_dir() -> Path:
@@ -115,7 +117,7 @@ def _read_arrays(folder: Path) -> dict[str, np.ndarray]:
     arrays = {}
     for name in names:
         path = folder / f"{name}.npy"
-        mode = "r" if path.stat().st_size >= 1 << 20 else None
+        mode = "r" if path.stat().st_size >= MAPPED_FROM else None
         arrays[name] = np.load(path, mmap_mode=mode, allow_pickle=False)
     return arrays
 

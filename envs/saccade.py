@@ -200,10 +200,13 @@ class SaccadeEnv(GlimpseEnv):
     steps since the reset (0: no motion led to this glimpse).
 
     ## Arguments
-    - `images`: "scenes" (built in: one object on a textured ground, 96 x 96), the path of a folder with one
-      sub-folder a class, or an `ImageSet`.
-    - `split`: "train", "validation" or "test"; no image is in two of them. An image folder has no splits of its own:
-      its images are dealt to the three by name.
+    - `images`: built in "scenes" (one object on a textured ground, 96 x 96), "search-easy", "search", "search-hard"
+      (3, 6 or 10 objects of different classes, 128 x 128) or "textures" (grounds alone, 96 x 96); the path of STL-10 or
+      CIFAR-10/100 (binary versions), of STL-10's `unlabeled_X.bin`, of Tiny ImageNet, of a folder with one sub-folder a
+      class, or of an `.npz` or `.npy` file; or an `ImageSet`. `load_images` says what each must hold.
+    - `split`: "train", "validation" or "test"; no image is in two of them. Data sets keep their published test split,
+      or Tiny ImageNet's validation part as test. Image folders, arrays and `unlabeled_X.bin` have no splits of their
+      own: their images are dealt to the three by name or number.
     - `glimpse_size`: side of the glimpse in pixels (32). Stable-Baselines3's own CNN needs 36 or more; smaller glimpses
       need a features extractor of your own.
     - `max_amplitude`: the saccade, in image units, of an action of 1 (1.0).

@@ -19,6 +19,7 @@ SCENES_PER_CLASS = {"train": 160, "validation": 24, "test": 40}
 MEMBERS_PER_FAMILY = {"train": 64, "validation": 16, "test": 24}
 _OBJECT_SIDES = (56, 68, 80)
 """Sides in pixels of the square an object is drawn in; the object spans up to 90 % of it."""
+GROUNDS = ("noise", "stripes", "checks")
 
 
 def load_scenes(split: Split) -> ImageSet:
@@ -79,6 +80,16 @@ def _make_scenes(split: Split) -> dict[str, np.ndarray]:
 
 def _compose(mesh: Any, renderer: Renderer, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return one scene (SIDE, SIDE, 3) uint8 and the object's box (x0, y0, x1, y1) in it."""
+    cutout = draw_cutout(mesh, renderer, rng)
+    height, width = cutout.shape[:2]
+    y, x = int(rng.integers(0, SIDE - height + 1)), int(rng.integers(0, SIDE - width + 1))
+    scene = draw_ground(rng, SIDE)
+    paste(scene, cutout, x, y)
+    return scene, np.array([x, y, x + width, y + height])
+
+
+def draw_cutout(mesh: Any, renderer: Renderer, rng: np.random.Generator) -> np.ndarray:
+    """Return an object standing and turned at random, cut to its extent, (H, W, 4) uint8 RGB and opacity."""
     from scipy.spatial.transform import Rotation
 
     from .renderer import Lighting
@@ -93,28 +104,29 @@ def _compose(mesh: Any, renderer: Renderer, rng: np.random.Generator) -> tuple[n
     )
     cutout = renderer.cutout(mesh, rotation, light)
     rows, columns = np.flatnonzero(cutout[..., 3].any(axis=1)), np.flatnonzero(cutout[..., 3].any(axis=0))
-    cutout = cutout[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return cutout[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def paste(scene: np.ndarray, cutout: np.ndarray, x: int, y: int) -> None:
+    """Blend a cutout (H, W, 4) into `scene` (S, S, 3) in place, its upper left corner at pixel (x, y)."""
     height, width = cutout.shape[:2]
-    y, x = int(rng.integers(0, SIDE - height + 1)), int(rng.integers(0, SIDE - width + 1))
-    scene = _ground(rng)
     alpha = cutout[..., 3:].astype(np.float32) / 255
     patch = scene[y : y + height, x : x + width]
-    scene[y : y + height, x : x + width] = np.rint(patch * (1 - alpha) + cutout[..., :3] * alpha).astype(np.uint8)
-    return scene, np.array([x, y, x + width, y + height])
+    patch[:] = np.rint(patch * (1 - alpha) + cutout[..., :3] * alpha).astype(np.uint8)
 
 
-def _ground(rng: np.random.Generator) -> np.ndarray:
-    """Return a textured ground (SIDE, SIDE, 3) uint8: two muted colours blended by noise, stripes or checks."""
+def draw_ground(rng: np.random.Generator, side: int, kind: int | None = None) -> np.ndarray:
+    """Return a ground (side, side, 3) uint8: two muted colours blended by texture `GROUNDS[kind]`, drawn if None."""
     import cv2
 
-    noise = np.zeros((SIDE, SIDE), dtype=np.float32)
+    noise = np.zeros((side, side), dtype=np.float32)
     for cells, weight in ((3, 1.0), (7, 0.6), (16, 0.35), (40, 0.2)):
         coarse = rng.random((cells, cells), dtype=np.float32)
-        noise += weight * cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        noise += weight * cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     blend = (noise - noise.min()) / (noise.max() - noise.min())
-    kind = rng.integers(3)
+    kind = int(rng.integers(len(GROUNDS))) if kind is None else kind
     if kind > 0:
-        grid = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE - 0.5
+        grid = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
         angle, frequency = rng.uniform(0, np.pi), rng.uniform(3, 9)
         u = grid[None, :] * np.cos(angle) + grid[:, None] * np.sin(angle)
         v = -grid[None, :] * np.sin(angle) + grid[:, None] * np.cos(angle)
@@ -122,5 +134,5 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
         wave = wave * np.sin(2 * np.pi * frequency * v) if kind == 2 else wave
         blend = 0.5 * blend + 0.5 / (1 + np.exp(-6 * wave))
     colors = 128 + (rng.random((2, 3)) - 0.5) * 150
-    ground = colors[0] * (1 - blend[..., None]) + colors[1] * blend[..., None] + rng.normal(0, 4, (SIDE, SIDE, 1))
+    ground = colors[0] * (1 - blend[..., None]) + colors[1] * blend[..., None] + rng.normal(0, 4, (side, side, 1))
     return np.clip(np.rint(ground), 0, 255).astype(np.uint8)

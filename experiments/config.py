@@ -45,7 +45,8 @@ class SaccadeOptions:
     """The world of saccades; see the page of `GlimpseWorld/Saccade-v0`."""
 
     images: str = "scenes"
-    """"scenes", or a folder with one sub-folder a class."""
+    """Built in: "scenes", "search-easy", "search", "search-hard" or "textures"; or the path of a data set (STL-10,
+    CIFAR-10/100, Tiny ImageNet), a folder with one sub-folder a class, an `.npz` or an `.npy` file."""
     glimpse_size: int = 32
     """Side of the glimpse in pixels."""
     max_amplitude: float = 1.0
