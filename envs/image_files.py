@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .cache import progress
-from .image_formats import Arrays, central_square, dealt_to, existing_files, kept, labelled, room, text_lines
-from .objects import Split
+from .image_formats import Arrays, central_square, existing_files, kept, labelled, members_of, room, text_lines
+from .splits import Split
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 FOLDER_SIDE = 96
@@ -27,7 +27,7 @@ def read_tiny_imagenet(folder: Path, split: Split) -> Arrays:
         paths, classes = [folder / "val" / "images" / row[0] for row in rows], [row[-1] for row in rows]
     else:
         paths = sorted(p for p in (folder / "train").glob("*/images/*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        index = dealt_to([p.name for p in paths], split, folder, own_test=True)
+        index = members_of([p.name for p in paths], split, folder, own_test=True)
         paths = [paths[i] for i in index]
         classes = [p.parts[-3] for p in paths]
     unknown = sorted(set(classes) - set(wnids))
@@ -63,7 +63,7 @@ def read_class_folders(folder: Path, split: Split) -> Arrays:
             f"the sub-folders of {folder} are splits ({', '.join(class_names)}), not classes; give one of them, such "
             f"as {folder / class_names[-1]}: its images are dealt to the three splits by name"
         )
-    index = dealt_to([name.as_posix() for name in names], split, folder, own_test=False)
+    index = members_of([name.as_posix() for name in names], split, folder, own_test=False)
     labels = np.array([class_names.index(names[i].parts[0]) for i in index], dtype=np.int64)
     return _decoded([folder / names[i] for i in index], labels, class_names, FOLDER_SIDE, split, folder)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
 import zipfile
 import zlib
@@ -13,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .cache import cache_dir, cached_arrays, progress
-from .objects import SPLITS, Split
+from .cache import cache_dir, cached_arrays, fingerprint, progress
+from .splits import SPLITS, Split, dealt_to
 
 STL10_SIDE = 96
 CIFAR_SIDE = 32
@@ -80,7 +78,7 @@ def _kept_stl10(
     maps = [published] if published.exists() else []
 
     def build() -> Arrays:
-        index = dealt_to([str(i) for i in range(len(labels))], split, pixels, own_test=own_test)
+        index = members_of([str(i) for i in range(len(labels))], split, pixels, own_test=own_test)
         shape = (len(labels), 3, STL10_SIDE, STL10_SIDE)
         stored = np.memmap(pixels, dtype=np.uint8, mode="r", shape=shape)
         arrays = labelled(taken(stored.transpose(0, 3, 2, 1), index), labels[index], class_names)
@@ -135,7 +133,7 @@ def _read_cifar(folder: Path, split: Split, batches: Sequence[str], *, label_byt
 
     def build() -> Arrays:
         records = np.concatenate([np.fromfile(path, dtype=np.uint8).reshape(-1, record) for path in paths])
-        index = dealt_to([str(i) for i in range(len(records))], split, folder, own_test=True)
+        index = members_of([str(i) for i in range(len(records))], split, folder, own_test=True)
         labels = records[:, label_bytes - 1].astype(np.int64)
         _check_labels(labels, len(class_names), folder)
         pixels = records[index, label_bytes:].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
@@ -173,7 +171,7 @@ def read_array_file(path: Path, split: Split) -> Arrays:
         default = [str(i) for i in range(int(labels.max()) + 1)] if "labels" in arrays else ["unlabelled"]
         class_names = [str(name) for name in arrays.get("class_names", default)]
         _check_labels(labels, len(class_names), path)
-        index = dealt_to([str(i) for i in range(len(images))], split, path, own_test=False)
+        index = members_of([str(i) for i in range(len(images))], split, path, own_test=False)
         return labelled(taken(central_square(images), index), labels[index].astype(np.int64), class_names)
 
     return kept("array", [path], split, path.stat().st_size, build)
@@ -221,7 +219,7 @@ def taken(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
     return out
 
 
-def dealt_to(names: Sequence[str], split: Split, source: Path, *, own_test: bool) -> np.ndarray:
+def members_of(names: Sequence[str], split: Split, source: Path, *, own_test: bool) -> np.ndarray:
     """Return which of `names` fall to `split`: (n,) int64.
 
     A hash of each name alone decides, so that adding images moves none. With `own_test` the data set brings a test
@@ -229,28 +227,22 @@ def dealt_to(names: Sequence[str], split: Split, source: Path, *, own_test: bool
     """
     if own_test and split == "test":
         return np.arange(len(names))
-    shares = np.array([zlib.crc32(os.fsencode(name)) % 10 for name in names], dtype=np.int64)
-    number = {8: SPLITS.index("validation"), 9: SPLITS.index("train" if own_test else "test")}
-    dealt = np.array([number.get(share, SPLITS.index("train")) for share in range(10)])[shares]
-    empty = [s for i, s in enumerate(SPLITS) if i not in dealt and not (own_test and s == "test")]
+    dealt = [dealt_to(name) for name in names]
+    if own_test:
+        dealt = ["train" if part == "test" else part for part in dealt]
+    empty = [part for part in SPLITS if part not in dealt and not (own_test and part == "test")]
     if empty:
         raise ValueError(
             f"{source} has {len(names)} images, too few to deal to all splits: none falls to {', '.join(empty)}"
         )
-    return np.flatnonzero(dealt == SPLITS.index(split))
+    return np.array([i for i, part in enumerate(dealt) if part == split], dtype=np.int64)
 
 
 def kept(name: str, files: Sequence[Path], split: Split, size: int, build: Callable[[], Arrays]) -> Arrays:
     """Return what `build` makes; from `CACHED_FROM` bytes on from the cache, until one of `files` changes."""
     if size < CACHED_FROM:
         return build()
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(os.fsencode(path))
-        if path.exists():
-            status = path.stat()
-            digest.update(f"|{status.st_size}|{status.st_mtime_ns}|".encode())
-    recipe = {"name": f"{name}-{split}", "version": 1, "files": digest.hexdigest()}
+    recipe = {"name": f"{name}-{split}", "version": 1, "files": fingerprint(files)}
     return cached_arrays(recipe, build)
 
 

@@ -22,7 +22,7 @@ from .image_formats import (
     read_stl10_unlabelled,
     refuse_pickles,
 )
-from .objects import SPLITS, Split
+from .splits import SPLITS, Split
 
 BUILT_IN = ("scenes", "search-easy", "search", "search-hard", "textures")
 REMEMBERED_MAPS = 4096

@@ -9,7 +9,8 @@ import numpy as np
 from .cache import cached_arrays, progress
 from .fixation import spectral_residual
 from .images import ImageSet
-from .objects import OBJECTS_VERSION, Split
+from .objects import OBJECTS_VERSION
+from .splits import Split
 
 if TYPE_CHECKING:
     from .renderer import Renderer

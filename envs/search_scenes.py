@@ -9,8 +9,9 @@ import numpy as np
 from .cache import cached_arrays, progress
 from .fixation import spectral_residual
 from .images import ImageSet
-from .objects import OBJECTS_VERSION, SPLITS, Split
+from .objects import OBJECTS_VERSION
 from .scenes import GROUNDS, MEMBERS_PER_FAMILY, SIDE, draw_cutout, draw_ground, paste
+from .splits import SPLITS, Split
 
 if TYPE_CHECKING:
     from .renderer import RayMesh

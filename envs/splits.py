@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from typing import Literal, TypeAlias, get_args
 
@@ -12,7 +13,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 def dealt_to(name: str) -> Split:
     """Deal a thing to train, validation or test, 8 : 1 : 1, by a hash of its name, so that adding things moves none."""
-    share = zlib.crc32(name.encode()) % 10
+    share = zlib.crc32(os.fsencode(name)) % 10
     if share < 8:
         return "train"
     return "validation" if share == 8 else "test"

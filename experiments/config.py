@@ -12,7 +12,7 @@ import numpy as np
 
 from ..agents.scripted import Agent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import World
-from ..envs.objects import Split
+from ..envs.splits import Split
 from ..world_model.learner import LearnerConfig
 from ..world_model.objectives import Objective
 from ..world_model.seq_jepa import SeqJEPAConfig

@@ -245,7 +245,7 @@ def test_large_sets_are_converted_once_and_mapped(tmp_path, name, monkeypatch):
     def fail(*arguments):
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(image_formats, "dealt_to", fail)
+    monkeypatch.setattr(image_formats, "members_of", fail)
     if name not in ("tiny", "folder"):  # theirs deal the names before they decode
         np.testing.assert_array_equal(load_images(path).images, small.images)
 
