@@ -59,7 +59,7 @@ class GlimpseVecEnv(VecEnv):
         observation, info = self.envs.reset(seed=self._seeds, options=options or None)  # pyright: ignore[reportArgumentType]
         self._reset_seeds()
         self._reset_options()
-        self.reset_infos = [_row(info, row) for row in range(self.num_envs)]
+        self.reset_infos = _by_row(info, range(self.num_envs))
         return observation
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -75,14 +75,22 @@ class GlimpseVecEnv(VecEnv):
         for key in self.info_keys:
             for row, value in enumerate(info[key]):
                 infos[row][key] = value
-        for row in np.flatnonzero(dones).tolist():
-            infos[row] |= _row(info["final_info"], row)
-            infos[row]["terminal_observation"] = info["final_obs"][row]
-            infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row])
-            if "episode" in info:
-                infos[row]["episode"] = {key: value[row].item() for key, value in _unmasked(info["episode"]).items()}
-            self.reset_infos[row] = _row(info, row)
+        if dones.any():
+            self._tell_of_ended(infos, np.flatnonzero(dones).tolist(), truncated & ~terminated, info)
         return observation, rewards.astype(np.float32), dones, infos
+
+    def _tell_of_ended(
+        self, infos: list[dict[str, Any]], rows: list[int], cut: np.ndarray, info: dict[str, Any]
+    ) -> None:
+        episodes = {key: value for key, value in info.get("episode", {}).items() if not key.startswith("_")}
+        finals, firsts = _by_row(info["final_info"], rows), _by_row(info, rows)
+        for row, final, first in zip(rows, finals, firsts, strict=True):
+            infos[row] |= final
+            infos[row]["terminal_observation"] = info["final_obs"][row]
+            infos[row]["TimeLimit.truncated"] = bool(cut[row])
+            if episodes:
+                infos[row]["episode"] = {key: value[row].item() for key, value in episodes.items()}
+            self.reset_infos[row] = first
 
     def close(self) -> None:
         """Close the environment."""
@@ -197,15 +205,12 @@ class _Eye(nn.Module):
         return images.reshape(len(images), -1, *images.shape[-2:])
 
 
-def _row(info: dict[str, Any], row: int) -> dict[str, Any]:
-    """Return what a vector info tells of one row, without what is about other rows' ended episodes."""
+def _by_row(info: dict[str, Any], rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what a vector info tells of each of `rows`, without what is about ended episodes."""
     skipped = ("final_obs", "final_info", "episode")
-    return {
-        key: _row(value, row) if isinstance(value, dict) else value[row]
-        for key, value in _unmasked(info).items()
-        if key not in skipped
+    columns = {
+        key: _by_row(value, rows) if isinstance(value, dict) else [value[row] for row in rows]
+        for key, value in info.items()
+        if not key.startswith("_") and key not in skipped
     }
-
-
-def _unmasked(info: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in info.items() if not key.startswith("_")}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
