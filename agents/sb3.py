@@ -213,4 +213,6 @@ def _by_row(info: dict[str, Any], rows: Sequence[int]) -> list[dict[str, Any]]:
         for key, value in info.items()
         if not key.startswith("_") and key not in skipped
     }
+    if not columns:
+        return [{} for _ in rows]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
