@@ -12,6 +12,7 @@ COMMANDS = {
     "summary": ("evaluated runs side by side, seeds pooled", "summary"),
     "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
     "rollout": ("watch or record an agent in an environment", "play"),
+    "docs": ("write the environments' documentation from their docstrings", "docs"),
 }
 
 
