@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from .. import envs as _envs
-from ..agents.scripted import Agent
+from ..agents.scripted import Agent, RandomAgent
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.episodes import Episodes
 from ..world_model.episodes import load_episodes as load_npz
@@ -30,7 +30,7 @@ class DatasetConfig:
     env: str = "GlimpseWorld/Saccade-v0"
     """Environment id."""
     agent: AgentName = "random"
-    """Who acts: uniform random motions; independent poses; or saliency, which looks at images only."""
+    """Who acts: uniform random actions; independent poses; or saliency, which looks at images only."""
     episodes: int = 100
     """How many episodes."""
     num_envs: int = 16
@@ -102,7 +102,11 @@ def record(config: DatasetConfig) -> Episodes:
             raise ValueError(f"expected actions of a Box space to record, {config.env} has {envs.single_action_space}")
         if envs.max_episode_steps is None:
             raise ValueError("whole episodes are recorded, so they must end: give max_episode_steps a number")
-        agent = make_agent(config.agent, envs.world, count, np.random.default_rng([config.seed, 1]))
+        rng = np.random.default_rng([config.seed, 1])
+        if config.agent == "random":  # over all of the action, of which a task may take a part
+            agent: Agent = RandomAgent(count, envs.single_action_space.shape[0], rng)
+        else:
+            agent = make_agent(config.agent, envs.world, count, rng)
         source = {"env": config.env, "kwargs": kwargs, "seed": config.seed, "num_envs": count, "agent": config.agent}
         return _record(envs, agent, config.seed, config.episodes, source)
     finally:

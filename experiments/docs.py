@@ -63,12 +63,18 @@ def main(arguments: list[str]) -> None:
         prog="glimpseworld docs",
         description="Write the environments' documentation from their docstrings.",
     )
-    pages = [make_page(env_id) for env_id in _envs.ENV_IDS]
+    pages = [make_page(env_id) for env_id in documented_ids()]
     if not config.check:
         write(pages, config.folder)
         print(f"wrote {config.folder / 'README.md'} and the pictures of {len(pages)} environments")
     elif stale := out_of_date(pages, config.folder):
         raise ValueError(f"{', '.join(stale)} out of date in {config.folder}: run `glimpseworld docs`")
+
+
+def documented_ids() -> list[str]:
+    """Return every id that `glimpseworld.envs` registered, those that need data of the user's among them."""
+    package = _envs.__name__ + "."
+    return [env_id for env_id, spec in gym.registry.items() if str(spec.entry_point).startswith(package)]
 
 
 def write(pages: list[Page], folder: Path) -> None:
