@@ -204,6 +204,45 @@ def test_views_that_minari_would_store_as_jpeg_stay_as_they_are(minari):
     same(load_episodes("minari:views-v0"), episodes)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:minari")
+@pytest.mark.parametrize("infos", [True, False])
+def test_data_sets_that_others_recorded_load_if_they_have_infos(minari, infos):
+    """As `minari.DataCollector` keeps them: an episode after the other, infos only if asked for."""
+    from minari.data_collector import EpisodeBuffer
+
+    env = gym.make(ROTATION, size=8, members_per_family=1, max_episode_steps=2)
+    buffers, seen = [], []
+    for number in range(3):
+        steps, done = [env.reset(seed=number)], False
+        actions, ends = [], []
+        while not done:
+            actions.append(env.action_space.sample())
+            observation, _, _, done, info = env.step(actions[-1])
+            steps.append((observation, info))
+            ends.append(done)
+        seen += [observation for observation, _ in steps]
+        buffer = EpisodeBuffer(
+            id=number,
+            observations={key: [o[key] for o, _ in steps] for key in seen[0]},
+            actions=actions,
+            rewards=[0.0] * 2,
+            terminations=[False] * 2,
+            truncations=ends,
+            infos={key: [i[key] for _, i in steps] for key in ("label", "index")} if infos else None,
+        )
+        buffers.append(buffer)
+    minari.create_dataset_from_buffers("others-v0", buffers, env=env, data_format="hdf5")
+    if not infos:
+        with pytest.raises(ValueError, match="record_infos=True"):
+            load_episodes("minari:others-v0")
+        return
+    found = load_episodes("minari:others-v0")
+    np.testing.assert_array_equal(found.views, np.stack([o["glimpse"] for o in seen]))
+    np.testing.assert_array_equal(found.motions, np.stack([o["motion"] for o in seen]))
+    assert found.starts.tolist() == [0, 3, 6, 9] and len(found.label) == 3
+    assert found.actions[[0, 3, 6]].tolist() == np.zeros((3, 3)).tolist()
+
+
 def test_minari_says_what_is_wrong(minari):
     with pytest.raises(ValueError, match="no local Minari data set"):
         load_episodes("minari:nothing-v0")
