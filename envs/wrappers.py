@@ -252,7 +252,7 @@ class NormalizeGlimpse(ObservationWrapper):
         return {**observation, **{key: self._normal(observation[key]) for key in self._keys}}
 
     def _normal(self, pixels: np.ndarray) -> np.ndarray:
-        normal = pixels * self._scale  # one new float32 array, then in place
+        normal = np.multiply(pixels, self._scale, dtype=np.float32)  # said, since NumPy 1 would make halves of bytes
         normal -= self._shift
         return normal
 
