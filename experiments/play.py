@@ -66,7 +66,9 @@ def rollout(config: RolloutConfig) -> list[str]:
         if config.env not in _envs.ENV_IDS:
             raise ValueError(f"no environment {config.env!r}; there are {', '.join(_envs.ENV_IDS)}")
         try:
-            env = gym.make(config.env, render_mode=wanted, **{"split": config.split, **_parsed(config.env_options)})
+            env = gym.make(
+                config.env, render_mode=wanted, **{"split": config.split, **parsed_options(config.env_options)}
+            )
         except TypeError as error:
             raise ValueError(f"{config.env} does not take these options: {error}") from error
         stack.callback(env.close)
@@ -94,7 +96,8 @@ def _batched(values: dict[str, Any]) -> dict[str, np.ndarray]:
     return {key: np.asarray(value)[None] for key, value in values.items()}
 
 
-def _parsed(options: dict[str, str]) -> dict[str, Any]:
+def parsed_options(options: dict[str, str]) -> dict[str, Any]:
+    """Return keyword arguments from the command line: a value is read as JSON where it is JSON, else as it stands."""
     import json
 
     parsed: dict[str, Any] = {}

@@ -36,6 +36,8 @@ def run(*arguments, cwd, **options):
         (["rollout", "--env-options", "images", "nowhere"], "nowhere"),
         (["rollout", "--episodes", "0"], "at least 1"),
         (["rollout", "--env-options", "colour", "1"], "does not take these options"),
+        (["dataset", "data.csv"], "FILE.npz or minari:NAME"),
+        (["docs", "--check", "--folder", "nowhere"], "README.md, pictures/"),
         (["train", "quick", "--device", "abacus"], "cannot compute on device 'abacus'"),
         (["train", "quick", "--world", "saccade"], "rotation options have"),
         (["train", "quick", "--replay.capacity", "200"], "less than an episode"),
@@ -51,7 +53,7 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
 def test_help_names_every_command(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("train", "evaluate", "summary", "rollout"):
+    for command in ("train", "evaluate", "summary", "dataset", "rollout", "docs"):
         assert command in done.stdout
         helped = run(command, "--help", cwd=tmp_path)
         assert helped.returncode == 0
