@@ -157,10 +157,8 @@ class MotionNoise(ObservationWrapper):
     ) -> dict[str, np.ndarray]:
         """Return the observation with a noisy `motion`."""
         episodes = self._simulator.episodes[rows] - ended
-        uniform = EpisodeDraws(self._simulator.seeds[rows], episodes).uniform(_DRAW_NOISE, 2 * self._size, steps)
-        # Box and Muller (1958); 1 - u is never 0.
-        radius = np.sqrt(-2.0 * np.log(1.0 - uniform[:, : self._size]))
-        noise = self._std * radius * np.cos(2.0 * np.pi * uniform[:, self._size :])
+        draws = EpisodeDraws(self._simulator.seeds[rows], episodes)
+        noise = self._std * draws.normal(_DRAW_NOISE, self._size, steps)
         motion = observation["motion"].copy()
         moved = steps > 0
         if moved.any():
