@@ -185,7 +185,7 @@ class _Surroundings(ImageTables):
         wide[margin : margin + side, margin : margin + side] = pack(image)
 
     def gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        """Return (n, size, size, C) uint8 around `corner` (n, 2) int64; beyond the margin lies padding too."""
+        """Return (n, size, size, C) uint8 around `corner` (n, 2) int64."""
         size, side = len(self._nearest), images.shape[1]
         width = side + 2 * self._margin
         at = corner.clip(-size, side) + self._margin
@@ -201,6 +201,12 @@ class _Surroundings(ImageTables):
             for row, at_pixel in enumerate(begin.tolist()):  # faster than one take: the offsets stay in the cache
                 store[at_pixel:].take(offsets, out=packed[row], mode="clip")
             stack([packed[: len(begin)]], glimpses[part])
+        far = np.flatnonzero((at != corner + self._margin).any(axis=1))  # so far off that the margin is too narrow
+        for row in far:
+            column, line = np.moveaxis(corner[row] + self._nearest, -1, 0)
+            inside = (column >= 0) & (column < side) & (line >= 0) & (line < side)
+            glimpses[row] = self._padding
+            glimpses[row, inside] = images[index[row], line[inside], column[inside]]
         return glimpses
 
 
