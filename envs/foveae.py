@@ -102,14 +102,16 @@ class MultiscaleFovea(Fovea):
             self._tables.locate_boxes(images, corner - (step - 1) * self.size // 2, level)
             for level, (step, _) in enumerate(self._tables.boxes)
         ]
-        for part in self._tables.batches(images, len(index)) if starts else []:
-            tables, store = self._tables.locate(index[part])
-            runs = np.lib.stride_tricks.sliding_window_view(store, self.size)
-            levels = [runs[tables[:, None] + start[part]] for start in starts]
+        if not starts and crops is not None:
+            return crops
+        batches, runs = self._tables.batches(images, len(index)), self._tables.runs()
+        for part in batches:
+            tables = self._tables.locate(index[part])[:, None]
+            levels = [runs[tables + start[part]] for start in starts]
             if crops is not None:
                 levels.insert(0, pack(crops[part].reshape(-1, self.size, channels)))
             stack(levels, glimpses[part])
-        return glimpses if starts or crops is None else crops
+        return glimpses
 
 
 class LogPolarFovea(Fovea):
@@ -195,9 +197,9 @@ class _Surroundings(ImageTables):
         offsets = offsets - base
         glimpses = np.empty((len(index), size, size, images.shape[3]), dtype=np.uint8)
         packed = np.empty((BATCH, size, size), dtype=PIXEL[images.shape[3]])
-        for part in self.batches(images, len(index)):
-            tables, store = self.locate(index[part])
-            begin = tables + first[part] + base
+        batches, store = self.batches(images, len(index)), self.store
+        for part in batches:
+            begin = self.locate(index[part]) + first[part] + base
             for row, at_pixel in enumerate(begin.tolist()):  # faster than one take: the offsets stay in the cache
                 store[at_pixel:].take(offsets, out=packed[row], mode="clip")
             stack([packed[: len(begin)]], glimpses[part])
@@ -265,10 +267,10 @@ class BlurredFovea(Fovea):
         starts = [
             self._tables.locate_boxes(images, corner - (box - 1) // 2, level) for level, box in enumerate(self.BOXES)
         ]
-        for part in self._tables.batches(images, len(index)):
-            tables, store = self._tables.locate(index[part])
-            runs = np.lib.stride_tricks.sliding_window_view(store, self.size)
-            levels = (runs[tables[:, None] + start[part]] for start in starts)
+        batches, runs = self._tables.batches(images, len(index)), self._tables.runs()
+        for part in batches:
+            tables = self._tables.locate(index[part])[:, None]
+            levels = (runs[tables + start[part]] for start in starts)
             blended = self._blend(level.view(np.uint8).reshape(*level.shape, level.itemsize) for level in levels)
             stack([blended.view(PIXEL[images.shape[3]])[..., 0]], glimpses[part])
         return glimpses

@@ -73,14 +73,19 @@ class ImageTables(ABC):
         step = min(BATCH, self._capacity)
         return [slice(start, start + step) for start in range(0, count, step)]
 
-    def locate(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the tables of `index` (n,) begin, (n,) int64, in the flat store, and that store."""
+    @property
+    def store(self) -> np.ndarray:
+        """All tables one after another, packed pixels; of the images last given to `batches`."""
+        return self._store.reshape(-1)
+
+    def locate(self, index: np.ndarray) -> np.ndarray:
+        """Return where in `store` the tables of `index` (n,) begin, (n,) int64, after making those that are missing."""
         assert self._images is not None
         slots = self._slots[index]
         if len(slots) and slots.min() < 0:
             self._add(np.unique(index))
             slots = self._slots[index]
-        return slots * self._store.shape[1], self._store.reshape(-1)
+        return slots * self._store.shape[1]
 
     def _bind(self, images: np.ndarray) -> None:
         pixel, length = np.dtype(PIXEL[images.shape[3]]), self.length(images.shape[1])
@@ -137,6 +142,10 @@ class BoxTables(ImageTables):
             blocks = pack(averaged).reshape(cells, step, cells, step).transpose(1, 3, 0, 2)
             planes = table[self._begin(side, level) : self._begin(side, level + 1)]
             planes.reshape(step, step, cells + 1, cells + self.size)[:, :, 1:, :cells] = blocks
+
+    def runs(self) -> np.ndarray:
+        """Return the store as runs of `size` packed pixels from every place, a view (places, size)."""
+        return np.lib.stride_tricks.sliding_window_view(self.store, self.size)
 
     def locate_boxes(self, images: np.ndarray, corner: np.ndarray, level: int) -> np.ndarray:
         """Return where, within a table, the rows of glimpses begin: (n, size) int64.
