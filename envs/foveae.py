@@ -66,7 +66,7 @@ class MultiscaleFovea(Fovea):
         ):
             raise ValueError(f"scales must be numbers above 0 that rise, got {self.scales}")
         on_pixels = all(k == int(k) and k <= 16 and (k - 1) * size % 2 == 0 for k in self.scales)
-        self._steps = tuple(int(k) for k in self.scales) if on_pixels else ()
+        self._steps: tuple[int, ...] = tuple(int(k) for k in self.scales) if on_pixels else ()
         self._crop = CropFovea(size, padding=padding)
         self._tables = BoxTables(tuple((k, k) for k in self._steps if k > 1), size, padding)
 
