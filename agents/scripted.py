@@ -116,6 +116,7 @@ class SaliencyAgent:
         reach: the gaze's limit, image units.
         max_amplitude: the saccade, image units, of an action of 1. A target further off is approached.
         rng: where the draws come from.
+        action_size: A, at least 2; what is beyond the saccade (zoom, a task's own components) stays 0.
     """
 
     def __init__(
@@ -126,19 +127,22 @@ class SaliencyAgent:
         reach: float,
         max_amplitude: float,
         rng: np.random.Generator,
+        action_size: int = 2,
     ) -> None:
-        self.priority = priority
+        self.priority, self._action_size = priority, action_size
         self._saliency, self._reach, self._max_amplitude, self._rng = saliency, reach, max_amplitude, rng
 
     def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
-        """Return (B, 2) actions towards the drawn fixations."""
+        """Return (B, A) actions towards the drawn fixations."""
         rows = np.arange(len(info["position"]))
         fresh = np.flatnonzero(info["step_index"] == 0)
         if len(fresh):
             self.priority.begin(fresh, self._saliency(info["index"][fresh]) if self._saliency else None)
         self.priority.fixate(rows, info["position"])
         targets = self.priority.sample(rows, self._rng.random(len(rows)), reach=self._reach)
-        return np.clip((targets - info["position"]) / self._max_amplitude, -1.0, 1.0)
+        actions = np.zeros((len(rows), self._action_size))
+        actions[:, :2] = np.clip((targets - info["position"]) / self._max_amplitude, -1.0, 1.0)
+        return actions
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the maps of every scanpath."""

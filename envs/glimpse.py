@@ -1,12 +1,16 @@
-"""The fovea: what of an image one glimpse takes in; batched over glimpses."""
+"""The fovea: what of an image one glimpse takes in; batched over glimpses. The plain crop is here."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
+from .resampling import padded_windows, resample
 
-class CropFovea:
-    """A square of whole pixels around the gaze, one image pixel to one glimpse pixel.
+
+class Fovea(ABC):
+    """Samples one glimpse a row around the gaze.
 
     Args:
         size: side of the glimpse in pixels.
@@ -20,17 +24,58 @@ class CropFovea:
             raise ValueError(f"the padding value must be in 0-255, got {padding}")
         self.size, self.padding = size, padding
 
-    def sample(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        """Cut one glimpse from one image each.
+    @property
+    @abstractmethod
+    def field(self) -> float:
+        """Side of the largest square it looks at, in image pixels at zoom 1."""
+
+    @abstractmethod
+    def channels(self, image_channels: int) -> int:
+        """Return the channels of a glimpse of an image of `image_channels`; a ValueError if it takes no such image."""
+
+    @abstractmethod
+    def sample(
+        self, images: np.ndarray, index: np.ndarray, corner: np.ndarray, scale: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Take one glimpse from one image each.
 
         Args:
             images: (N, S, S, C) uint8, C-contiguous (a memory map will do).
             index: (n,) int64, which image.
-            corner: (n, 2) int64, (x, y) of the glimpse's top left pixel: x counts columns, y rows; may be outside.
+            corner: (n, 2), (x, y) of the top left of the square of `size` image pixels around the gaze, which is at
+                corner + size / 2: x counts columns, y rows; pixel i covers [i, i + 1); may be outside. int64: whole
+                pixels, the fast path; float64: anywhere, sampled bilinearly.
+            scale: (n,) float64, image pixels per glimpse pixel (zoom: above 1 looks wide); None for 1 everywhere.
 
         Returns:
-            (n, size, size, C) uint8, an array of its own.
+            (n, size, size, channels(C)) uint8, an array of its own.
         """
+
+
+class CropFovea(Fovea):
+    """A square around the gaze, one image pixel to one glimpse pixel.
+
+    Off whole pixels or zoomed in it is sampled bilinearly; zoomed out, every glimpse pixel is the mean of the square
+    of image pixels it covers.
+    """
+
+    @property
+    def field(self) -> float:
+        """The glimpse's own side."""
+        return self.size
+
+    def channels(self, image_channels: int) -> int:
+        """Return `image_channels`."""
+        return image_channels
+
+    def sample(
+        self, images: np.ndarray, index: np.ndarray, corner: np.ndarray, scale: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Cut the glimpses: see `Fovea.sample`."""
+        if scale is not None or corner.dtype != np.int64:
+            spacing = np.ones(len(index)) if scale is None else scale
+            box = np.maximum(spacing, 1.0)
+            return resample(images, index, corner + self.size / 2, spacing, box, self.size, self.padding)
         side, channels = images.shape[1], images.shape[3]
         inside = ((corner >= 0) & (corner <= side - self.size)).all(axis=1)
         if inside.all():
@@ -54,11 +99,4 @@ class CropFovea:
         return windows[start].reshape(-1, self.size, self.size, channels)
 
     def _gather_padded(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        side = images.shape[1]
-        columns = corner[:, 0, None] + np.arange(self.size)  # (n, size)
-        rows = corner[:, 1, None] + np.arange(self.size)
-        valid = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
-        rows, columns = rows.clip(0, side - 1), columns.clip(0, side - 1)
-        glimpses = images[index[:, None, None], rows[:, :, None], columns[:, None, :]]
-        glimpses[~valid] = self.padding
-        return glimpses
+        return padded_windows(images, index, corner, self.size, self.padding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -12,12 +13,14 @@ from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
-from .glimpse import CropFovea
+from .foveae import FoveaKind, make_fovea
 from .images import ImageSet, load_images
 from .oculomotor import Oculomotor
 from .settings import settings_from
 
 _DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR = 1, 2, 40
+ZOOM_STEP = 1.0
+"""Octaves by which an action of 1 changes the zoom: it doubles the image pixels per glimpse pixel."""
 
 
 class SaccadeWorld(World):
@@ -35,12 +38,18 @@ class SaccadeWorld(World):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        fovea: FoveaKind = "crop",
+        scales: Sequence[float] | None = None,
+        radius: float | None = None,
+        subpixel: bool = False,
+        zoom: Sequence[float] | None = None,
         priority: dict[str, Any] | None = None,
         oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
     ) -> None:
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
-        self.fovea = CropFovea(glimpse_size, padding=padding)
+        self.fovea = make_fovea(fovea, glimpse_size, padding=padding, scales=scales, radius=radius)
+        self.subpixel, self.zoom = subpixel, None if zoom is None else _checked_zoom(zoom)
         side = self.images.side
         if reach is None and glimpse_size > side:
             raise ValueError(f"a glimpse of {glimpse_size} pixels does not fit an image of {side}; give a smaller one")
@@ -56,21 +65,28 @@ class SaccadeWorld(World):
         self.oculomotor = None if oculomotor is None else settings_from(Oculomotor, oculomotor, "oculomotor")
         self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.images.labels, self.images.class_names
-        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.motion_space = spaces.Box(-2.0, 2.0, (2,), np.float32)
-        self.glimpse_space = spaces.Box(0, 255, (glimpse_size, glimpse_size, self.images.images.shape[3]), np.uint8)
+        octaves = () if self.zoom is None else (max(np.log2(self.zoom[1] / self.zoom[0]), ZOOM_STEP),)
+        limit = np.array([2.0, 2.0, *octaves], dtype=np.float32)
+        self._units = max_amplitude if self.zoom is None else np.array([max_amplitude, max_amplitude, ZOOM_STEP])
+        self.action_space = spaces.Box(-1.0, 1.0, limit.shape, np.float32)
+        self.motion_space = spaces.Box(-limit, limit, dtype=np.float32)
+        channels = self.fovea.channels(self.images.images.shape[3])
+        self.glimpse_space = spaces.Box(0, 255, (glimpse_size, glimpse_size, channels), np.uint8)
 
     def bind(self, num_envs: int) -> None:
         """Allocate the state of `num_envs` rows."""
         self._index = np.zeros(num_envs, dtype=np.int64)
         self._label = np.zeros(num_envs, dtype=np.int64)
-        self._corner = np.zeros((num_envs, 2), dtype=np.int64)
+        self._corner = np.zeros((num_envs, 2), dtype=np.float64 if self.subpixel else np.int64)
         self._position = np.zeros((num_envs, 2), dtype=np.float64)
+        self._zoom = np.ones(num_envs, dtype=np.float64)
 
     @property
     def pose(self) -> np.ndarray:
-        """Where each row looks: (B, 2) float64 positions (x, y) in image units."""
-        return self._position
+        """Where each row looks: (B, 2) float64 positions (x, y) in image units; with zoom a third: its log2, (B, 3)."""
+        if self.zoom is None:
+            return self._position
+        return np.concatenate([self._position, np.log2(self._zoom)[:, None]], axis=1)
 
     def begin(self, rows: Rows, draws: EpisodeDraws) -> None:
         """Draw an image and a first fixation."""
@@ -80,36 +96,43 @@ class SaccadeWorld(World):
         self._place(rows, self.draw_poses(draws.uniform(_DRAW_START, 3)))
 
     def draw_poses(self, uniform: np.ndarray) -> np.ndarray:
-        """Map (n, 3) uniforms in [0, 1) to (n, 2) positions on whole pixels: see `start`."""
+        """Map (n, 3) uniforms in [0, 1) to (n, 2) positions, or (n, 3) with log2 zoom: see `start`."""
         wanted = np.zeros((len(uniform), 2))
         if self.start == "uniform":
             wanted = (2 * uniform[:, :2] - 1) * self.reach
-        return self._position_of(self._corner_of(wanted))
+        positions = self._position_of(self._corner_of(wanted))
+        if self.zoom is None:
+            return positions
+        near, far = np.log2(self.zoom)
+        octaves = near + uniform[:, 2:] * (far - near) if self.start == "uniform" else np.zeros((len(uniform), 1))
+        return np.concatenate([positions, octaves.clip(near, far)], axis=1)
 
     def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
-        """Jump as the eye can, stopping at the limit of reach; landing and motion are snapped to whole pixels."""
-        before = self._position[rows].copy()
-        saccades = actions[:, :2] * self.max_amplitude
+        """Jump as the eye can, stopping at the limit of reach and zoom; on whole pixels unless `subpixel`."""
+        before = self.pose[rows].copy()
+        motion = actions * self._units
         if self.oculomotor is not None:
-            saccades = self.oculomotor.land(saccades, draws.normal(_DRAW_OCULOMOTOR, 3, steps))
-        self._place(rows, before + saccades)
-        return (self._position[rows] - before).astype(np.float32)
+            motion[:, :2] = self.oculomotor.land(motion[:, :2], draws.normal(_DRAW_OCULOMOTOR, 3, steps))
+        self._place(rows, before + motion)
+        return (self.pose[rows] - before).astype(np.float32)
 
     def commanded(self, actions: np.ndarray) -> np.ndarray:
-        """Return the saccades that (n, 2) actions ask for, (n, 2) float32 in image units."""
-        return (actions[:, :2] * self.max_amplitude).astype(np.float32)
+        """Return the motions that (n, A) actions ask for, (n, A) float32: image units, and octaves of zoom."""
+        return (actions * self._units).astype(np.float32)
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Cut the glimpses, (n, size, size, C) uint8."""
-        return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows])
+        scale = None if self.zoom is None else self._zoom[rows]
+        return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows], scale)
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
-        """Return (B, 2) actions aimed at (B, 2) positions; an oculomotor model may miss them."""
-        return ((poses - self._position) / self.max_amplitude).clip(-1.0, 1.0)
+        """Return (B, A) actions aimed at (B, A) poses; an oculomotor model may miss them."""
+        return ((poses - self.pose) / self._units).clip(-1.0, 1.0)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Cut the glimpses at (n, 2) positions of images `index`, (n, size, size, C) uint8; nothing is random."""
-        return self.fovea.sample(self.images.images, index, self._corner_of(poses))
+        """Take the glimpses at (n, A) poses of images `index`, (n, size, size, C) uint8; nothing is random."""
+        scale = None if self.zoom is None else self._zoom_of(poses)
+        return self.fovea.sample(self.images.images, index, self._corner_of(poses[:, :2]), scale)
 
     def priority_map(self, num_paths: int) -> PriorityMap:
         """Return an empty priority map for images of this size, with the settings `priority`."""
@@ -118,12 +141,14 @@ class SaccadeWorld(World):
         return PriorityMap(num_paths, cells=cells, settings=self.priority)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the live arrays: image index and label, corner in pixels, position in image units."""
-        return {"index": self._index, "label": self._label, "corner": self._corner, "position": self._position}
+        """Return the live arrays: image index and label, corner in pixels, position in image units; zoom if any."""
+        live = {"index": self._index, "label": self._label, "corner": self._corner, "position": self._position}
+        return live if self.zoom is None else live | {"zoom": self._zoom}
 
     def info(self) -> dict[str, np.ndarray]:
-        """Return `position` (B, 2), `label` (B,) and `index` (B,)."""
-        return {"position": self._position, "label": self._label, "index": self._index}
+        """Return `position` (B, 2), `label` (B,) and `index` (B,); with zoom, `zoom` (B,)."""
+        told = {"position": self._position, "label": self._label, "index": self._index}
+        return told if self.zoom is None else told | {"zoom": self._zoom}
 
     def frame(self, row: int, glimpses: list[np.ndarray], poses: list[np.ndarray]) -> np.ndarray:
         """Draw the scene with scanpath, fovea and priority map, and the glimpse enlarged beside it."""
@@ -137,22 +162,34 @@ class SaccadeWorld(World):
             priority.fixate(only, position[None, :2])
         return saccade_frame(
             self.images.images[index],
-            np.asarray(poses),
+            np.asarray(poses)[:, :2],
             glimpses[-1],
-            fovea_size=self.fovea.size,
+            fovea_size=self.fovea.field * float(self._zoom[row]),
             priority=priority.priority(only)[0],
             label=self.images.class_names[self._label[row]],
         )
 
-    def _place(self, rows: Rows, positions: np.ndarray) -> None:
-        """Put the gaze of `rows` at (n, 2) positions, within reach and on whole pixels."""
-        self._corner[rows] = self._corner_of(positions)
+    def _place(self, rows: Rows, poses: np.ndarray) -> None:
+        """Put the gaze of `rows` at (n, A) poses, within reach and range, on whole pixels unless `subpixel`."""
+        self._corner[rows] = self._corner_of(poses[:, :2])
         self._position[rows] = self._position_of(self._corner[rows])
+        if self.zoom is not None:
+            self._zoom[rows] = self._zoom_of(poses)
+
+    def _zoom_of(self, poses: np.ndarray) -> np.ndarray:
+        """Return the (n,) float64 image pixels per glimpse pixel of (n, 3) poses, within range."""
+        assert self.zoom is not None
+        return np.exp2(poses[:, 2]).clip(*self.zoom)
 
     def _corner_of(self, positions: np.ndarray) -> np.ndarray:
-        """Return the (n, 2) int64 top left pixels (x, y) of glimpses nearest to (n, 2) positions within reach."""
+        """Return the (n, 2) top left pixels (x, y) of crops nearest to (n, 2) positions within reach.
+
+        They are int64; with `subpixel` float64, and need be on no whole pixel.
+        """
         side, size = self.images.side, self.fovea.size
         low, high = np.array([1 - self.reach, 1 + self.reach]) / 2 * side - size / 2
+        if self.subpixel:
+            return ((positions + 1) / 2 * side - size / 2).clip(low, high)
         corner = np.rint((positions + 1) / 2 * side - size / 2)
         return corner.clip(np.ceil(low - 1e-9), np.floor(high + 1e-9)).astype(np.int64)
 
@@ -168,6 +205,14 @@ def _priority_settings(options: dict[str, Any] | None, side: int) -> PrioritySet
     return settings if "radius" in options else replace(settings, radius=2 * INHIBITION_RADIUS / side)
 
 
+def _checked_zoom(zoom: Sequence[float]) -> tuple[float, float]:
+    if len(zoom) != 2 or not 0 < zoom[0] < zoom[1] < np.inf:
+        raise ValueError(
+            f"zoom must be (nearest, farthest) image pixels per glimpse pixel, 0 < nearest < farthest; got {zoom}"
+        )
+    return float(zoom[0]), float(zoom[1])
+
+
 class SaccadeEnv(GlimpseEnv):
     """A gaze that jumps over images and sees one glimpse at a time.
 
@@ -178,26 +223,30 @@ class SaccadeEnv(GlimpseEnv):
 
     ## Observation space
     `Dict`: `glimpse` (32, 32, 3) uint8, the pixels around the gaze; `motion` (2,) float32, the saccade that led to it:
-    (dx, dy), +x right, +y down, in image units (half the image side), zeros after a reset.
+    (dx, dy), +x right, +y down, in image units (half the image side), zeros after a reset. What a glimpse is depends
+    on `fovea`: "multiscale" stacks its scales on channels, finest first, (32, 32, 9). With `zoom` the motion is (3,),
+    the third the change of log2 zoom (octaves, positive: wider).
 
     ## Action space
     `Box(-1, 1, (2,), float32)`: (dx, dy) in units of `max_amplitude`. The gaze stops at the limit of `reach` and
-    lands on whole pixels; `motion` is what was realised, unless `motion_signal` says otherwise. Values beyond [-1, 1]
-    are clipped.
+    lands on whole pixels (see `subpixel`); `motion` is what was realised, unless `motion_signal` says otherwise. Values
+    beyond [-1, 1] are clipped. With `zoom` the space is `Box(-1, 1, (3,), float32)`: the third component is the change
+    of log2 zoom, in octaves, so 1 doubles and -1 halves the image pixels per glimpse pixel, within the range.
 
     ## Rewards
     Always 0.
 
     ## Starting state
     An image drawn uniformly from the split; the gaze uniform within reach, or the centre with `start="center"`.
+    The zoom is drawn log-uniformly from its range, or with `start="center"` is 1 (or the range's end nearest to it).
 
     ## Episode end
     Never terminates; truncated after 16 steps (`max_episode_steps`).
 
     ## Info
     `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image;
-    `motion_realised` and `motion_commanded`, both (2,) float32 in image units, zeros after a reset; `step_index`, the
-    steps since the reset (0: no motion led to this glimpse).
+    `motion_realised` and `motion_commanded`, both float32 as `motion`, zeros after a reset; `step_index`, the steps
+    since the reset (0: no motion led to this glimpse). With `zoom`: `zoom`, float64, image pixels per glimpse pixel.
 
     ## Arguments
     - `images`: built in "scenes" (one object on a textured ground, 96 x 96), "search-easy", "search", "search-hard"
@@ -211,9 +260,21 @@ class SaccadeEnv(GlimpseEnv):
       need a features extractor of your own.
     - `max_amplitude`: the saccade, in image units, of an action of 1 (1.0).
     - `reach`: the gaze stays within |x|, |y| <= reach, image units. The default keeps the glimpse inside the image;
-      up to 1 lets it reach over the border, where it sees `padding`.
+      up to 1 lets it reach over the border, where it sees `padding`. The default is the same whatever the fovea and
+      the zoom, so that they compare at the same fixations: what they see beyond the crop may lie over the border.
     - `start`: "uniform" or "center".
     - `padding`: value, 0-255, of what lies outside the image (0).
+    - `fovea`: "crop", the square of `glimpse_size` image pixels around the gaze; "multiscale", concentric squares each
+      averaged to that size; "logpolar", rows are directions and columns radii, as `cv2.warpPolar`; "blurred", the crop
+      sharp within a disc and blurred in proportion to eccentricity around it. See `MultiscaleFovea`, `LogPolarFovea`
+      and `BlurredFovea` in `glimpseworld.envs.foveae`.
+    - `scales`: of "multiscale", image pixels per glimpse pixel, rising (1, 2, 4).
+    - `radius`: of "logpolar", the field's radius in image pixels (`glimpse_size`); of "blurred", the sharp disc's in
+      glimpse pixels (an eighth of `glimpse_size`).
+    - `subpixel`: False: the gaze lands on whole pixels, which is several times faster. True: it lands where it was
+      sent, and glimpses are sampled bilinearly.
+    - `zoom`: None, or the range (nearest, farthest) of image pixels per glimpse pixel that the action moves in.
+      Glimpses are then sampled bilinearly below 1 and by area averaging above.
     - `priority`: None, or a dict that says what makes a place worth a fixation, for the viewer's map and the agents
       that go by it: some of `saliency` (true), inhibition of return's `radius` in image units (16 pixels), `strength`
       (1: priority falls to 0 within the radius; 0: no inhibition of return) and `decay` (share that each further
@@ -243,6 +304,11 @@ class SaccadeEnv(GlimpseEnv):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        fovea: FoveaKind = "crop",
+        scales: Sequence[float] | None = None,
+        radius: float | None = None,
+        subpixel: bool = False,
+        zoom: Sequence[float] | None = None,
         priority: dict[str, Any] | None = None,
         oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
@@ -256,6 +322,11 @@ class SaccadeEnv(GlimpseEnv):
             reach=reach,
             start=start,
             padding=padding,
+            fovea=fovea,
+            scales=scales,
+            radius=radius,
+            subpixel=subpixel,
+            zoom=zoom,
             priority=priority,
             oculomotor=oculomotor,
             motion_signal=motion_signal,

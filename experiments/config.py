@@ -265,6 +265,7 @@ def _make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) 
         reach=world.reach,
         max_amplitude=world.max_amplitude,
         rng=rng,
+        action_size=world.action_space.shape[0],
     )
 
 
