@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .draws import EpisodeDraws
+from .variation import Variation
 
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
@@ -31,6 +32,8 @@ class World(ABC):
     labels: np.ndarray
     """(N,) int64: the class of each of the N things an episode can show."""
     class_names: tuple[str, ...]
+    variation: Variation | None = None
+    """What a view depends on beside its pose; None for a world where nothing else varies."""
 
     @abstractmethod
     def bind(self, num_envs: int) -> None:
@@ -69,15 +72,21 @@ class World(ABC):
         Args:
             index: (n,) int64, in [0, N).
             poses: (n, P), as from `draw_poses`.
-            uniform: (n, 4) in [0, 1), the randomness of a view (a world whose views have none ignores it).
+            uniform: (n, `view_randomness`) in [0, 1), the randomness of a view, which drawn factors of variation
+                follow from (a world whose views have none ignores it).
 
         Returns:
             (n, H, W, C) uint8, an array of its own.
         """
 
+    @property
+    def view_randomness(self) -> int:
+        """How many uniforms `view` takes for each view: 4, or more where more factors of variation are drawn."""
+        return 4 if self.variation is None else self.variation.randomness
+
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """Return the live per-row arrays (B, ...), by name. They are the whole state of the world."""
+        """Return the live per-row arrays (B, ...), by name: the state of the world, but for that of `variation`."""
 
     @abstractmethod
     def info(self) -> dict[str, np.ndarray]:
@@ -155,6 +164,8 @@ class Simulator:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.world, self.task, self.num_envs = world, task, num_envs
         world.bind(num_envs)
+        if world.variation is not None:
+            world.variation.bind(num_envs)
         self.observation_space = spaces.Dict(
             {"glimpse": world.glimpse_space, "motion": world.motion_space, **task.observation_spaces(world)}
         )
@@ -171,11 +182,18 @@ class Simulator:
         self.seeds[rows] = seeds
         self.episodes[rows] = -1
 
-    def begin(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Start the next episode of `rows` and return their first observation, each entry (n, ...)."""
+    def begin(self, rows: Rows, forced: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Start the next episode of `rows` and return their first observation, each entry (n, ...).
+
+        Args:
+            rows: the sub-environments.
+            forced: factors of variation for the whole episode, from `checked_variation`.
+        """
         self.episodes[rows] += 1
         self.steps[rows] = 0
         draws = self._draws(rows)
+        if self.world.variation is not None:
+            self.world.variation.begin(rows, draws, forced)
         self.world.begin(rows, draws)
         self.task.begin(rows, draws, self.world)
         motion = np.zeros((len(self.steps[rows]), *(self.world.motion_space.shape or ())), dtype=np.float32)
@@ -185,9 +203,25 @@ class Simulator:
         """Carry out (n, A) actions; return the observation, (n,) float64 rewards and (n,) bool terminations."""
         actions = np.clip(actions, -1.0, 1.0)
         self.steps[rows] += 1
+        draws = self._draws(rows)
+        if self.world.variation is not None:
+            self.world.variation.update(rows, draws, self.steps[rows])
         motion = self.world.move(rows, actions)
         rewards, terminated = self.task.score(rows, actions, self.world)
-        return self._observe(rows, self._draws(rows), motion), rewards, terminated
+        return self._observe(rows, draws, motion), rewards, terminated
+
+    def checked_variation(self, wanted: Any) -> np.ndarray | None:
+        """Return `options["variation"]` as what `begin` takes, or say what is wrong with it.
+
+        Raises:
+            ValueError: if a factor is unknown, or a value no number, of another shape or out of its limits.
+        """
+        variation = self.world.variation
+        if wanted is None:
+            return None
+        if variation is None:
+            raise ValueError('this world has no factors of variation: leave options["variation"] out')
+        return variation.checked_forced(wanted, self.num_envs)
 
     def checked_actions(self, actions: Any) -> np.ndarray:
         """Return (B, A) float64 actions, or say what is wrong with them.
@@ -205,9 +239,12 @@ class Simulator:
             raise ValueError(f"the action of sub-environment {row} is not finite: {array[row].tolist()}")
         return array
 
-    def info(self) -> dict[str, np.ndarray]:
-        """Return copies of what `info` tells of every row, each (B, ...)."""
-        return {key: value.copy() for key, value in self.world.info().items()} | {"step_index": self.steps.copy()}
+    def info(self) -> dict[str, Any]:
+        """Return copies of what `info` tells of every row, each (B, ...); "variation" is a dict of such arrays."""
+        info: dict[str, Any] = {key: value.copy() for key, value in self.world.info().items()}
+        if self.world.variation is not None:
+            info["variation"] = self.world.variation.info()
+        return info | {"step_index": self.steps.copy()}
 
     def frame(self, row: int) -> np.ndarray:
         """Draw sub-environment `row`; (H, W, 3) uint8."""
@@ -239,6 +276,8 @@ class Simulator:
     def _live_state(self) -> dict[str, np.ndarray]:
         own = {"seeds": self.seeds, "episodes": self.episodes, "steps": self.steps}
         world = {f"world.{name}": array for name, array in self.world.state().items()}
+        if self.world.variation is not None:
+            world |= {f"variation.{name}": array for name, array in self.world.variation.state().items()}
         task = {f"task.{name}": array for name, array in self.task.state().items()}
         return own | world | task
 

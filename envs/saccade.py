@@ -13,14 +13,17 @@ from .environment import GlimpseEnv, GlimpseVectorEnv
 from .fixation import INHIBITION_RADIUS, PriorityMap
 from .glimpse import CropFovea
 from .images import ImageSet, load_images
+from .sensor import SENSOR_FACTORS, sense
+from .variation import Variation
 
-_DRAW_IMAGE, _DRAW_START = 1, 2
+_DRAW_IMAGE, _DRAW_START, _DRAW_VARIATION, _DRAW_NOISE = 1, 2, 50, 51
 
 
 class SaccadeWorld(World):
     """Images and a gaze on each; see `SaccadeEnv` for the arguments, spaces and conventions."""
 
     motion_kind: Literal["translation", "rotation"] = "translation"
+    variation: Variation
 
     def __init__(
         self,
@@ -32,7 +35,11 @@ class SaccadeWorld(World):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        variation: dict[str, Any] | None = None,
     ) -> None:
+        if isinstance(variation, str):
+            raise ValueError(f"variation must be None or a dict, got {variation!r}: this world has no presets")
+        self.variation = Variation(SENSOR_FACTORS, _DRAW_VARIATION, variation)
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
         self.fovea = CropFovea(glimpse_size, padding=padding)
         side = self.images.side
@@ -85,15 +92,21 @@ class SaccadeWorld(World):
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Cut the glimpses, (n, size, size, C) uint8."""
-        return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows])
+        glimpses = self.fovea.sample(self.images.images, self._index[rows], self._corner[rows])
+        factors = self.variation.values(rows)
+        seeds = lambda: draws.uniform(_DRAW_NOISE, 1, steps)[:, 0]  # noqa: E731
+        return sense(glimpses, factors["image_contrast"], factors["image_noise"], seeds)
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 2) actions towards (B, 2) positions."""
         return ((poses - self._position) / self.max_amplitude).clip(-1.0, 1.0)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Cut the glimpses at (n, 2) positions of images `index`, (n, size, size, C) uint8; nothing is random."""
-        return self.fovea.sample(self.images.images, index, self._corner_of(poses))
+        """Cut the glimpses at (n, 2) positions of images `index`, (n, size, size, C) uint8; random if factors are."""
+        glimpses = self.fovea.sample(self.images.images, index, self._corner_of(poses))
+        factors = self.variation.values_from(uniform)
+        seeds = lambda: self.variation.seeds_from(uniform)  # noqa: E731
+        return sense(glimpses, factors["image_contrast"], factors["image_noise"], seeds)
 
     def priority_map(self, num_paths: int) -> PriorityMap:
         """Return an empty priority map for images of this size, with the published radius of inhibition."""
@@ -172,7 +185,16 @@ class SaccadeEnv(GlimpseEnv):
 
     ## Info
     `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image; `step_index`,
-    the steps since the reset (0: no motion led to this glimpse).
+    the steps since the reset (0: no motion led to this glimpse); `variation`, a dict of the factors' present values.
+
+    ## Factors of variation
+    - `image_contrast`, in [0, 4] (1; drawn from [0.5, 1.5]): a pixel is 127.5 + contrast * (pixel - 127.5).
+    - `image_noise`, in [0, 255] (0; drawn from [0, 16]): standard deviation, in grey levels, of noise that is added to
+      every pixel and channel, new in each glimpse.
+
+    `variation` says what becomes of them, such as `{"image_contrast": "episode", "image_noise": {"draw": "step",
+    "low": 0, "high": 8}}` or `{"image_noise": {"value": 4}}`: "fixed", or drawn uniformly for each "episode" or each
+    "step". `reset(options={"variation": {"image_contrast": 0.7}})` forces values for that episode, drawn or not.
 
     ## Arguments
     - `images`: "scenes" (built in: one object on a textured ground, 96 x 96), the path of a folder with one
@@ -186,6 +208,7 @@ class SaccadeEnv(GlimpseEnv):
       up to 1 lets it reach over the border, where it sees `padding`.
     - `start`: "uniform" or "center".
     - `padding`: value, 0-255, of what lies outside the image (0).
+    - `variation`: None (nothing varies), or a dict as above.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -202,6 +225,7 @@ class SaccadeEnv(GlimpseEnv):
         reach: float | None = None,
         start: Literal["uniform", "center"] = "uniform",
         padding: int = 0,
+        variation: dict[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         world = SaccadeWorld(
@@ -212,6 +236,7 @@ class SaccadeEnv(GlimpseEnv):
             reach=reach,
             start=start,
             padding=padding,
+            variation=variation,
         )
         super().__init__(world, render_mode=render_mode)
 

@@ -35,7 +35,7 @@ def make_view_set(world: World, items: np.ndarray, views: int, rng: np.random.Ge
     """Draw `views` independent poses of each of `items` (n,) and look from them."""
     index = np.repeat(items, views)
     poses = world.draw_poses(rng.random((len(index), 3)))
-    randomness = rng.random((len(index), 4))
+    randomness = rng.random((len(index), world.view_randomness))
     seen = np.concatenate(
         [world.view(index[i : i + 512], poses[i : i + 512], randomness[i : i + 512]) for i in range(0, len(index), 512)]
     )
