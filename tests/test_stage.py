@@ -53,21 +53,34 @@ def test_the_silhouette_shrinks_with_the_scale_and_with_the_distance():
     np.testing.assert_allclose(width, expected, atol=4)
 
 
+def moved(mesh, shift, scale=1.0):
+    vertices = (mesh.mesh.vertices + np.array(shift, np.float32)) * np.float32(scale)
+    return RayMesh(Mesh(vertices, mesh.mesh.faces, mesh.mesh.colors))
+
+
 def test_a_smaller_object_looks_and_casts_its_shadow_like_a_smaller_mesh():
-    scaled, made = render(stage(object_scale=0.5), ball(0.8)), render(stage(object_scale=1.0), ball(0.4))
+    """A ball beside the centre, so that its shadow falls well within the cone of its bounding sphere."""
+    half, usual = stage(object_scale=0.5), Stage.usual(1)
+    scaled = render(half, moved(ball(0.25), (0, 0.5, 0)))
+    made = render(usual, moved(ball(0.25), (0, 0.5, 0), 0.5))
     differing = (np.abs(scaled.astype(int) - made.astype(int)) > 2).any(axis=-1).mean()
     assert differing < 2e-3  # rays along edges, which rounding decides on
-    assert (render(stage(object_scale=0.5), ball(0.8), shadows=False) != scaled).any()  # there is a shadow
+    unshaded = render(half, moved(ball(0.25), (0, 0.5, 0)), shadows=False)
+    assert 15 < (unshaded != scaled).any(axis=-1)[0, 48:].sum() < 80  # the shadow on the floor, about 50 pixels
+
+
+def test_a_camera_close_by_sees_nothing_but_the_object():
+    view = render(stage(camera_distance=1.5), ball(color=(0, 255, 0)), shadows=False)[0]
+    assert (view[..., 1] > view[..., 0]).all()
 
 
 def test_the_camera_stands_where_its_elevation_and_distance_say():
-    """Two posts: +z is hidden behind the hub when seen from above; from polar angle p it is sin(p) up the image."""
+    """A small ball above the centre is in the middle of the image from straight above, and higher from the side."""
     size = 128
     for polar, distance in ((0.0, 2.5), (0.6, 2.5), (1.1, 3.5)):
         top = np.array([0.0, 0.0, 0.7])
-        post = ball(0.05, (0, 255, 0))
-        mesh = Mesh(post.mesh.vertices + top.astype(np.float32), post.mesh.faces, post.mesh.colors)
-        view = render(stage(camera_elevation=polar, camera_distance=distance), RayMesh(mesh), size, shadows=False)[0]
+        post = moved(ball(0.05, (0, 255, 0)), top)
+        view = render(stage(camera_elevation=polar, camera_distance=distance), post, size, shadows=False)[0]
         rows, columns = np.nonzero(view[..., 1] > view[..., 0])
         camera = distance * np.array([np.sin(polar), 0, np.cos(polar)])
         depth = distance - top @ camera / distance
