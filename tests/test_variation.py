@@ -95,6 +95,20 @@ def test_fixed_episode_and_step(toy_images):
     assert 2.2 <= series["camera_distance"].min() <= series["camera_distance"].max() <= 3.5
 
 
+@pytest.mark.parametrize("name", ["saccade", "rotation"])
+def test_noise_is_new_in_every_glimpse(name, toy_images):
+    options = {"variation": {"image_noise": {"value": 10}}}
+    if name == "saccade":
+        env = SaccadeEnv(toy_images, glimpse_size=8, start="center", **options)
+    else:
+        env = ObjectRotationEnv(lighting="fixed", **options, **SMALL)
+    views = [env.reset(seed=0)[0]["glimpse"]]
+    views += [env.step(np.zeros(env.action_space.shape))[0]["glimpse"] for _ in range(2)]
+    for a, b in ((0, 1), (1, 2), (0, 2)):
+        difference = views[a].astype(float) - views[b]
+        assert 8 < difference[(views[a] > 0) & (views[b] > 0)].std() < 18  # sqrt(2) * 10, less what is clipped
+
+
 def test_draws_are_spread_over_their_range():
     variation = ObjectRotationWorld(variation={"camera_elevation": {"draw": "step", "low": 0.4, "high": 0.8}}, **SMALL)
     drawn = variation.variation.values_from(np.random.default_rng(0).random((4000, 12)))
