@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .draws import EpisodeDraws
+from .variation import Variation
 
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
@@ -36,6 +37,8 @@ class World(ABC):
     labels: np.ndarray
     """(N,) int64: the class of each of the N things an episode can show."""
     class_names: tuple[str, ...]
+    variation: Variation | None = None
+    """What a view depends on beside its pose; None for a world where nothing else varies."""
 
     @abstractmethod
     def bind(self, num_envs: int) -> None:
@@ -87,7 +90,7 @@ class World(ABC):
         Args:
             index: (n,) int64, in [0, N).
             uniform: (n, V, 3) in [0, 1), which the poses follow from.
-            randomness: (n, V, 4) in [0, 1), the randomness of each view, as for `view`.
+            randomness: (n, V, `view_randomness`) in [0, 1), the randomness of each view, as for `view`.
 
         Returns:
             The poses (n, V, P) float64 and the views (n, V, H, W, C) uint8.
@@ -110,15 +113,21 @@ class World(ABC):
         Args:
             index: (n,) int64, in [0, N).
             poses: (n, P), as from `draw_poses`.
-            uniform: (n, 4) in [0, 1), the randomness of a view (a world whose views have none ignores it).
+            uniform: (n, `view_randomness`) in [0, 1), the randomness of a view, which drawn factors of variation
+                follow from (a world whose views have none ignores it).
 
         Returns:
             (n, H, W, C) uint8, an array of its own.
         """
 
+    @property
+    def view_randomness(self) -> int:
+        """How many uniforms `view` takes for each view: 4, or more where more factors of variation are drawn."""
+        return 4 if self.variation is None else self.variation.randomness
+
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """Return the live per-row arrays (B, ...), by name. They are the whole state of the world."""
+        """Return the live per-row arrays (B, ...), by name: the state of the world, but for that of `variation`."""
 
     @abstractmethod
     def info(self) -> dict[str, np.ndarray]:
@@ -196,6 +205,8 @@ class Simulator:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.world, self.task, self.num_envs = world, task, num_envs
         world.bind(num_envs)
+        if world.variation is not None:
+            world.variation.bind(num_envs)
         self.observation_space = spaces.Dict(
             {"glimpse": world.glimpse_space, "motion": world.motion_space, **task.observation_spaces(world)}
         )
@@ -216,11 +227,18 @@ class Simulator:
         self.seeds[rows] = seeds
         self.episodes[rows] = -1
 
-    def begin(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Start the next episode of `rows` and return their first observation, each entry (n, ...)."""
+    def begin(self, rows: Rows, forced: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Start the next episode of `rows` and return their first observation, each entry (n, ...).
+
+        Args:
+            rows: the sub-environments.
+            forced: factors of variation for the whole episode, from `checked_variation`.
+        """
         self.episodes[rows] += 1
         self.steps[rows] = 0
         draws = self._draws(rows)
+        if self.world.variation is not None:
+            self.world.variation.begin(rows, draws, forced)
         self.world.begin(rows, draws)
         self.task.begin(rows, draws, self.world)
         for motions in self._motions.values():
@@ -232,10 +250,25 @@ class Simulator:
         actions = np.clip(actions, -1.0, 1.0)
         self.steps[rows] += 1
         draws = self._draws(rows)
+        if self.world.variation is not None:
+            self.world.variation.update(rows, draws, self.steps[rows])
         self._motions["commanded"][rows] = self.world.commanded(actions)
         self._motions["realised"][rows] = self.world.move(rows, actions, draws, self.steps[rows])
         rewards, terminated = self.task.score(rows, actions, self.world)
         return self._observe(rows, draws), rewards, terminated
+
+    def checked_variation(self, wanted: Any) -> np.ndarray | None:
+        """Return `options["variation"]` as what `begin` takes, or say what is wrong with it.
+
+        Raises:
+            ValueError: if a factor is unknown, or a value no number, of another shape or out of its limits.
+        """
+        variation = self.world.variation
+        if wanted is None:
+            return None
+        if variation is None:
+            raise ValueError('this world has no factors of variation: leave options["variation"] out')
+        return variation.checked_forced(wanted, self.num_envs)
 
     def checked_actions(self, actions: Any) -> np.ndarray:
         """Return (B, A) float64 actions, or say what is wrong with them.
@@ -253,11 +286,14 @@ class Simulator:
             raise ValueError(f"the action of sub-environment {row} is not finite: {array[row].tolist()}")
         return array
 
-    def info(self) -> dict[str, np.ndarray]:
-        """Return copies of what `info` tells of every row, each (B, ...)."""
+    def info(self) -> dict[str, Any]:
+        """Return copies of what `info` tells of every row, each (B, ...); "variation" is a dict of such arrays."""
         motions = {f"motion_{name}": array for name, array in self._motions.items()}
         live = self.world.info() | motions | {"step_index": self.steps}
-        return {key: value.copy() for key, value in live.items()}
+        info: dict[str, Any] = {key: value.copy() for key, value in live.items()}
+        if self.world.variation is not None:
+            info["variation"] = self.world.variation.info()
+        return info
 
     def frame(self, row: int) -> np.ndarray:
         """Draw sub-environment `row`; (H, W, 3) uint8."""
@@ -290,6 +326,8 @@ class Simulator:
         own = {"seeds": self.seeds, "episodes": self.episodes, "steps": self.steps}
         own |= {f"motion_{name}": array for name, array in self._motions.items()}
         world = {f"world.{name}": array for name, array in self.world.state().items()}
+        if self.world.variation is not None:
+            world |= {f"variation.{name}": array for name, array in self.world.variation.state().items()}
         task = {f"task.{name}": array for name, array in self.task.state().items()}
         return own | world | task
 

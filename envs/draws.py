@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -22,13 +24,19 @@ class EpisodeDraws:
     sub-environment i of a batch equals a single environment, and resuming needs no generator state.
 
     Args:
-        seeds: (n,) uint64, the seed of each row.
+        seeds: (n,) uint64, the seed of each row; read at the first draw, like the episodes.
         episodes: (n,) int64, the number of each row's episode, from 0.
     """
 
     def __init__(self, seeds: np.ndarray, episodes: np.ndarray) -> None:
+        self._seeds, self._episodes = seeds, episodes
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """(n,) uint64, made by the first draw: most steps draw nothing."""
         with np.errstate(over="ignore"):
-            self._keys = _mix(_mix(seeds.astype(np.uint64) + _GOLDEN) ^ (episodes.astype(np.uint64) * _GOLDEN))
+            seeds = _mix(self._seeds.astype(np.uint64) + _GOLDEN)
+            return _mix(seeds ^ (self._episodes.astype(np.uint64) * _GOLDEN))
 
     def uniform(self, purpose: int, count: int, steps: np.ndarray | int = 0) -> np.ndarray:
         """Return (n, count) float64 in [0, 1).

@@ -47,19 +47,25 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
         Args:
             seed: non-negative int; None goes on with the seed in use (drawn afresh at the first reset).
-            options: none are known; a non-empty dict is an error.
+            options: `{"variation": {name: value}}` forces factors of variation for this episode, all its steps; no
+                other option is known.
 
         Returns:
             The observation, and the info: the pose, `label`, `index`, `motion_realised` and `motion_commanded` (both
-            zeros now), and `step_index` (0 marks a glimpse that no motion led to).
+            zeros now), `variation` (name -> value), and `step_index` (0 marks a glimpse that no motion led to).
+
+        Raises:
+            ValueError: if an option or factor is unknown, or a value out of range; nothing has changed then.
         """
-        super().reset(seed=seed)
+        options = dict(options or {})
+        forced = self.simulator.checked_variation(options.pop("variation", None))
         _reject_options(options)
+        super().reset(seed=seed)
         if seed is not None:
             self.simulator.seed(ALL, np.array([seed % 2**64], dtype=np.uint64))
         elif self.simulator.episodes[0] < 0:
             self.simulator.seed(ALL, self.np_random.integers(2**63, size=1).astype(np.uint64))
-        observation = self.simulator.begin(ALL)
+        observation = self.simulator.begin(ALL, forced)
         self._show()
         return _first(observation), _first(self.simulator.info())
 
@@ -115,8 +121,9 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
             Disabled, call `reset(options={"reset_mask": mask})` with a (B,) bool array that names the rows to reset.
         render_mode: None, "rgb_array" (`render` returns a tuple of B frames) or "human" (a window with up to four).
 
-    `info` has an array (B, ...) and a mask `_key` for every key. `info["step_index"] == 0` marks rows whose
-    glimpse came from a reset: no motion led to them, so they are no transition.
+    `info` has an array (B, ...) and a mask `_key` for every key; `info["variation"]` is a dict of such.
+    `info["step_index"] == 0` marks rows whose glimpse came from a reset: no motion led to them, so they are no
+    transition.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012 - Gymnasium sets it on instances
@@ -165,23 +172,30 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         Args:
             seed: s gives sub-environment i the seed s + i; a list gives each its own (None: goes on); None goes
                 on with the seeds in use (drawn afresh at the first reset).
-            options: `{"reset_mask": (B,) bool array}` resets only those rows; no other option is known.
+            options: `{"reset_mask": (B,) bool array}` resets only those rows; `{"variation": {name: value}}` forces
+                factors of variation for the episodes that begin, a number for all of them or an array (B,) with one
+                for each row (autoreset then draws again); no other option is known.
 
         Returns:
             The observation and the info of all rows; the masks `_key` say which were reset.
+
+        Raises:
+            ValueError: if an option or factor is unknown, a value out of range or the mask no mask; nothing has changed
+                then.
         """
         seeds = _checked_seeds(seed, self.num_envs)
-        super().reset(seed=seeds[0])
         options = dict(options or {})
         mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
+        forced = self.simulator.checked_variation(options.pop("variation", None))
         _reject_options(options)
         if not self._started and not mask.all():
             raise ValueError("the first reset must start every sub-environment: leave reset_mask out")
+        super().reset(seed=seeds[0])
         self._seed(seeds, mask)
         self._started = True
         rows = ALL if mask.all() else np.flatnonzero(mask)
         self._observation = {key: value.copy() for key, value in self._observation.items()}
-        self._merge(rows, self.simulator.begin(rows))
+        self._merge(rows, self.simulator.begin(rows, forced))
         self._done[rows] = False
         self._show()
         return dict(self._observation), _with_masks(self.simulator.info(), mask)
@@ -332,14 +346,19 @@ class _Screen:
         return {"_fps": self._fps, "_window": None}
 
 
-def _first(batch: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return row 0 of every entry: arrays as arrays, scalars as NumPy scalars."""
-    return {key: value[0] for key, value in batch.items()}
+def _first(batch: dict[str, Any]) -> dict[str, Any]:
+    """Return row 0 of every entry, also of dicts within: arrays as arrays, scalars as NumPy scalars."""
+    return {key: _first(value) if isinstance(value, dict) else value[0] for key, value in batch.items()}
 
 
-def _with_masks(info: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, Any]:
-    """Add Gymnasium's `_key` masks; rows outside the mask keep their true values."""
-    return info | {f"_{key}": mask.copy() for key in info}
+def _with_masks(info: dict[str, Any], mask: np.ndarray) -> dict[str, Any]:
+    """Add Gymnasium's `_key` masks, also to dicts within; rows outside the mask keep their true values."""
+    masked = dict(info)
+    for key, value in info.items():
+        masked[f"_{key}"] = mask.copy()
+        if isinstance(value, dict):
+            masked[key] = _with_masks(value, mask)
+    return masked
 
 
 def _checked_seeds(seed: Any, num_envs: int) -> list[int | None]:
@@ -389,4 +408,4 @@ def _checked_mask(mask: Any, num_envs: int) -> np.ndarray:
 
 def _reject_options(options: dict[str, Any] | None) -> None:
     if options:
-        raise ValueError(f"unknown reset options {sorted(options)}; this environment takes none")
+        raise ValueError(f'unknown reset options {sorted(options)}; known are "variation" and vector "reset_mask"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,12 +14,22 @@ from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import GlimpseEnv, GlimpseVectorEnv
 from .objects import load_objects
-from .renderer import Lighting, RayMesh, Renderer
-from .rotations import as_motion, bounded_rotations, canonical, reachable_share, rotation_towards, uniform_rotations
+from .renderer import RayMesh, Renderer
+from .rotations import (
+    as_motion,
+    bounded_rotations,
+    canonical,
+    reachable_share,
+    rotation_towards,
+    uniform_rotations,
+    unseen_rotations,
+)
+from .scene_factors import SCENE_FACTORS, lighting_of, scene_specification, stage_of
+from .sensor import SENSOR_FACTORS, sense
+from .variation import FactorDraw, Variation
 
-RotationRange = Literal["free", "3diebench"]
-LightingDraw = Literal["fixed", "episode", "step"]
-_DRAW_OBJECT, _DRAW_START, _DRAW_LIGHT = 1, 2, 3
+RotationRange = Literal["free", "3diebench", "ood"]
+_DRAW_OBJECT, _DRAW_START, _DRAW_FACTORS, _DRAW_NOISE = 1, 2, 3, 51
 _PREPARED_OBJECTS = 2048
 """Objects whose ray-casting structure is kept; the least recently seen go first."""
 
@@ -27,6 +38,7 @@ class ObjectRotationWorld(World):
     """Objects and an orientation of each; see `ObjectRotationEnv` for the arguments, spaces and conventions."""
 
     motion_kind: Literal["translation", "rotation"] = "rotation"
+    variation: Variation
 
     def __init__(
         self,
@@ -38,20 +50,25 @@ class ObjectRotationWorld(World):
         up_axis: Literal["auto", "y", "z"] = "auto",
         size: int = 64,
         max_angle: float = np.pi / 4,
-        rotation: RotationRange = "free",
-        lighting: LightingDraw = "step",
+        rotation: RotationRange | None = None,
+        lighting: FactorDraw = "step",
         shadows: bool = True,
         motion_signal: MotionSignal = "realised",
+        variation: Literal["3diebench"] | dict[str, Any] | None = None,
     ) -> None:
+        if rotation is None:
+            rotation = "3diebench" if variation == "3diebench" else "free"
         if not 0 < max_angle <= np.pi:
             raise ValueError(f"max_angle must be in (0, pi] radians, got {max_angle}")
         if rotation not in get_args(RotationRange):
             raise ValueError(f"rotation must be one of {get_args(RotationRange)}, got {rotation!r}")
-        if lighting not in get_args(LightingDraw):
-            raise ValueError(f"lighting must be one of {get_args(LightingDraw)}, got {lighting!r}")
+        if lighting not in get_args(FactorDraw):
+            raise ValueError(f"lighting must be one of {get_args(FactorDraw)}, got {lighting!r}")
+        specification = scene_specification(variation, lighting)
+        self.variation = Variation((*SCENE_FACTORS, *SENSOR_FACTORS), _DRAW_FACTORS, specification)
         self.objects = load_objects(objects, split, members_per_family, palette, up_axis)
         self.renderer = Renderer(size, shadows=shadows)
-        self.max_angle, self.rotation, self.lighting = max_angle, rotation, lighting
+        self.max_angle, self.rotation = max_angle, rotation
         self.motion_signal = checked_motion_signal(motion_signal)
         self.labels, self.class_names = self.objects.labels, self.objects.class_names
         self._prepared: OrderedDict[int, RayMesh] = OrderedDict()
@@ -79,14 +96,16 @@ class ObjectRotationWorld(World):
 
     def draw_poses(self, uniform: np.ndarray) -> np.ndarray:
         """Map (n, 3) uniforms in [0, 1) to (n, 4) orientations, spread as episodes start: see `rotation`."""
-        return uniform_rotations(uniform) if self.rotation == "free" else bounded_rotations(uniform)
+        draw = {"free": uniform_rotations, "3diebench": bounded_rotations, "ood": unseen_rotations}
+        return draw[self.rotation](uniform)
 
     def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
         before = Rotation.from_quat(self._orientation[rows])
         vectors = actions * self.max_angle
-        if self.rotation == "3diebench":
-            vectors = vectors * reachable_share(before.as_matrix(), vectors)[:, None]
+        if self.rotation != "free":
+            unseen = self.rotation == "ood"
+            vectors = vectors * reachable_share(before.as_matrix(), vectors, unseen=unseen)[:, None]
         motion = Rotation.from_rotvec(vectors)
         self._orientation[rows] = canonical((before * motion).as_quat())
         return as_motion(motion)
@@ -101,8 +120,9 @@ class ObjectRotationWorld(World):
 
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Render the objects, (n, size, size, 3) uint8."""
-        when = steps if self.lighting == "step" else 0
-        return self.view(self._index[rows], self._orientation[rows], draws.uniform(_DRAW_LIGHT, 4, when))
+        factors = self.variation.values(rows)
+        seeds = lambda: draws.uniform(_DRAW_NOISE, 1, steps)[:, 0]  # noqa: E731
+        return self._render(self._index[rows], self._orientation[rows], factors, seeds)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Render given objects in given orientations.
@@ -110,14 +130,26 @@ class ObjectRotationWorld(World):
         Args:
             index: (n,) objects.
             poses: (n, 4) unit quaternions xyzw.
-            uniform: (n, 4) in [0, 1): floor hue, spot theta, spot phi, spot hue; ignored if `lighting` is "fixed".
+            uniform: (n, `view_randomness`) in [0, 1), which the factors that are drawn follow from, in the order of
+                `variation`: floor hue, spot theta, spot phi, spot hue, and so on.
 
         Returns:
             (n, size, size, 3) uint8.
         """
-        lighting = Lighting.from_unit(np.full_like(uniform, 0.5) if self.lighting == "fixed" else uniform)
+        seeds = lambda: self.variation.seeds_from(uniform)  # noqa: E731
+        return self._render(index, poses, self.variation.values_from(uniform), seeds)
+
+    def _render(
+        self,
+        index: np.ndarray,
+        poses: np.ndarray,
+        factors: dict[str, np.ndarray],
+        seeds: Callable[[], np.ndarray],
+    ) -> np.ndarray:
         meshes = [self._mesh(int(i)) for i in index]
-        return self.renderer.render(meshes, Rotation.from_quat(poses).as_matrix(), lighting)
+        rotations = Rotation.from_quat(poses).as_matrix()
+        views = self.renderer.render(meshes, rotations, lighting_of(factors), stage=stage_of(factors))
+        return sense(views, factors["image_contrast"], factors["image_noise"], seeds)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the live arrays: object index and label, orientation."""
@@ -148,7 +180,7 @@ class ObjectRotationWorld(World):
 
 
 class ObjectRotationEnv(GlimpseEnv):
-    """An object in the hand, turned by the action and seen from a fixed camera.
+    """An object in the hand, turned by the action and seen from a camera.
 
     ## Description
     An episode holds one object; the action turns it and a new view is rendered, with 3DIEBench's scene (Garrido et
@@ -175,7 +207,26 @@ class ObjectRotationEnv(GlimpseEnv):
     ## Info
     `orientation` (4,) float64, unit quaternion xyzw with w >= 0; `label` of the family; `index` of the object;
     `motion_realised` and `motion_commanded`, both (4,) float32 as `motion`, zeros after a reset; `step_index`, the
-    steps since the reset (0: no motion led to this view).
+    steps since the reset (0: no motion led to this view); `variation`, a dict of the factors' present values.
+
+    ## Factors of variation
+    - `floor_hue` in [0, 1] turns (0.5); `spot_hue`, that of the light, likewise.
+    - `spot_theta` in [0, pi/4] (pi/8), polar angle of the light from +z; `spot_phi` in [0, 2 pi] (pi), its azimuth from
+      the camera's side.
+    - `object_hue` in [0, 1] turns (0): shift of the hues of the object's colours; greys stay grey.
+    - `object_scale` in [0.05, 1] (1; drawn from [0.5, 1]): size as a share of its own.
+    - `camera_elevation` in [0, 1.2] radians (pi/4; drawn from [0.2, 1.1]): polar angle of the camera from +z: 0 looks
+      straight down.
+    - `camera_distance` in [1.5, 4] (2.5; drawn from [2, 3.5]), in units of 1.25 times the object's radius; the lens
+      stays, so that a nearer object is larger and may reach over the border.
+    - `ground_texture` in [0, 1] (0; drawn from [0, 0.6]): how much darker every other square of the floor is.
+    - `image_contrast` in [0, 4] (1; drawn from [0.5, 1.5]): a pixel is 127.5 + contrast * (pixel - 127.5).
+    - `image_noise` in [0, 255] (0; drawn from [0, 16]): standard deviation, in grey levels, of noise that is added to
+      every pixel and channel, new in each view.
+
+    `lighting` and `variation` say what becomes of them: "fixed", at the value in brackets; or drawn uniformly from the
+    range, for each "episode" or each "step". `reset(options={"variation": {"floor_hue": 0.2}})` forces values for that
+    episode, drawn or not. Cameras that differ from view to view are rendered one by one, which is slower.
 
     ## Arguments
     - `objects`: "families", the built-in procedural objects, or the path of a folder with one sub-folder a class of
@@ -187,13 +238,20 @@ class ObjectRotationEnv(GlimpseEnv):
     - `up_axis`: which axis of a folder's meshes points up: "y", "z", or "auto", +y for GLB and glTF and +z for others.
     - `size`: side of the view in pixels (64).
     - `max_angle`: the rotation, in radians, of an action component of 1 (pi / 4).
-    - `rotation`: "free" starts anywhere and turns without limit; "3diebench" starts with Euler angles (xyz, extrinsic)
-      uniform in [-pi/2, pi/2]; a motion that would end beyond stops where its path leaves that range, and `motion` is
-      what was realised.
-    - `lighting`: floor hue, spot position and spot hue are drawn at each "step", each "episode", or are "fixed".
+    - `rotation`: "free" (None, unless `variation` says otherwise) starts anywhere and turns without limit; "3diebench"
+      starts with Euler angles (xyz, extrinsic) uniform in [-pi/2, pi/2]; a motion that would end beyond stops where its
+      path leaves that range, and `motion` is what was realised. "ood" likewise keeps to orientations that "3diebench"
+      never shows: the first and the last angle in [pi/2, pi] or [-pi, -pi/2], the middle one in [-pi/2, pi/2]. (With
+      the middle one outside too, as the paper words its out-of-distribution split, the rotations are those of
+      "3diebench" again: R(a, b, c) = R(a + pi, pi - b, c + pi).)
+    - `lighting`: floor hue, spot position and spot hue are drawn at each "step", each "episode", or are "fixed"; what
+      `variation` says of one of them comes first.
     - `shadows`: cast shadows (True).
     - `motion_signal`: what `motion` tells: "realised", the rotation that was made, or "commanded", its efference copy:
       exp(action * max_angle), whatever came of it. They differ where "3diebench" stops a motion. Info has both.
+    - `variation`: None; "3diebench", the paper's recipe: floor and light drawn at each step, nothing else, and
+      `rotation="3diebench"` unless it is given; or a dict of factors, such as `{"floor_hue": "episode",
+      "object_scale": {"draw": "step", "low": 0.7, "high": 1.0}, "camera_elevation": {"value": 0.6}}`.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -210,10 +268,11 @@ class ObjectRotationEnv(GlimpseEnv):
         up_axis: Literal["auto", "y", "z"] = "auto",
         size: int = 64,
         max_angle: float = np.pi / 4,
-        rotation: RotationRange = "free",
-        lighting: LightingDraw = "step",
+        rotation: RotationRange | None = None,
+        lighting: FactorDraw = "step",
         shadows: bool = True,
         motion_signal: MotionSignal = "realised",
+        variation: Literal["3diebench"] | dict[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         world = ObjectRotationWorld(
@@ -228,6 +287,7 @@ class ObjectRotationEnv(GlimpseEnv):
             lighting=lighting,
             shadows=shadows,
             motion_signal=motion_signal,
+            variation=variation,
         )
         super().__init__(world, render_mode=render_mode)
 

@@ -1,7 +1,7 @@
 """Ray-cast views of one object above a floor: the scene of 3DIEBench, fast enough to be called at every step.
 
 World axes: +z is up and the floor is the plane z = -1. The camera sits at +x +z and looks at the origin, so +y is the
-image's right and +z its top.
+image's right and +z its top (-x where it looks straight down).
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ import colorsys
 import math
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .meshes import OBJECT_RADIUS
 from .normals import corner_normals, face_normals
+from .stage import CAMERA_DISTANCE, CAMERA_POLAR, Stage, checks, shift_hues
 
 if TYPE_CHECKING:
     from .meshes import Mesh
 
-CAMERA_DISTANCE = 2.5
-CAMERA_POLAR = math.pi / 4
 LIGHT_DISTANCE = 4.0
 MAX_SPOT_POLAR = math.pi / 4
 FLOOR_Z = -1.0
@@ -46,6 +46,7 @@ _SHADOW_MARGIN = 1e-3
 _MAX_AUTO_THREADS = 8
 # Views are shaded together up to this many pixels, so that small ones do not drown in NumPy's cost a call.
 _BLOCK_PIXELS = 16384
+_KEPT_CAMERAS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,10 @@ class Lighting:
 
     def __len__(self) -> int:
         return len(self.floor_hue)
+
+    def part(self, chosen: slice) -> Lighting:
+        """Return that of some of the views."""
+        return Lighting(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @classmethod
     def from_unit(cls, draws: np.ndarray) -> Lighting:
@@ -178,14 +183,14 @@ class RayMesh:
 
 
 class _Camera:
-    """What the fixed camera sees at one image size: pixels in row order, vectors as (3, pixels)."""
+    """What a camera sees at one image size: pixels in row order, vectors as (3, pixels)."""
 
-    def __init__(self, size: int) -> None:
-        side = math.sin(CAMERA_POLAR)
-        rise = math.cos(CAMERA_POLAR)
+    def __init__(self, size: int, polar: float = CAMERA_POLAR, distance: float = CAMERA_DISTANCE) -> None:
+        side = math.sin(polar)
+        rise = math.cos(polar)
         right, up, forward = np.array([[0, 1, 0], [-rise, 0, side], [-side, 0, -rise]])
-        position = -CAMERA_DISTANCE * forward
-        # The bounding sphere's outline touches the four sides of the image.
+        position = -distance * forward
+        # From the usual distance, the bounding sphere's outline touches the four sides of the image.
         reach = math.tan(math.asin(OBJECT_RADIUS / CAMERA_DISTANCE))
         steps = ((np.arange(size) + 0.5) * 2 / size - 1) * reach
         rays = forward[:, None, None] + right[:, None, None] * steps - up[:, None, None] * steps[:, None]
@@ -197,21 +202,30 @@ class _Camera:
         self.position = position.astype(np.float32)
         self.floor = np.ascontiguousarray(floor, np.float32)  # (3, size * size)
         self.floor_square = (floor**2).sum(axis=0).astype(np.float32)
-        cosine = math.sqrt(1 - (OBJECT_RADIUS / CAMERA_DISTANCE) ** 2)
+        cosine = math.sqrt(1 - (OBJECT_RADIUS / distance) ** 2)
         # Only these pixels can show the object, whatever it is and however it is turned.
         self.pixels = np.flatnonzero(forward @ rays >= cosine - 1e-4)
         self.rays = np.ascontiguousarray(rays[:, self.pixels], np.float32)  # (3, len(pixels)), unit vectors
+
+    @cached_property
+    def checks(self) -> np.ndarray:
+        """Which pixels' floor points lie on a darker square of the ground's texture, (pixels,) float32: 1 or 0."""
+        return checks(self.floor)
 
 
 class _Views(NamedTuple):
     """The turns, cameras, lights and floors of k views, float32."""
 
-    to_object: np.ndarray  # (k, 3, 3): world to object frame
+    to_object: np.ndarray  # (k, 3, 3): world to object frame, for directions
+    shrink: np.ndarray  # (k, 3, 3): the same for points: an object of half the size sees everything twice as far
     camera: np.ndarray  # (k, pixels, 3) object frame, the same for each pixel: a ray's origin
     light: np.ndarray  # (k, pixels, 3) object frame, as above
     light_world: np.ndarray  # (k, 3, 1)
     spot_rgb: np.ndarray  # (k, 3) in [0, 1]
     floor_rgb: np.ndarray  # (k, 3) in [0, 255]
+    scale: np.ndarray  # (k,)
+    hue: np.ndarray  # (k,) turns
+    texture: np.ndarray  # (k,)
 
     def part(self, chosen: slice) -> _Views:
         return _Views(*(array[chosen] for array in self))
@@ -220,11 +234,12 @@ class _Views(NamedTuple):
 class Renderer:
     """Renders turned objects in the 3DIEBench scene, one ray a pixel and one a shadow, without anti-aliasing.
 
-    The camera stands at polar angle pi/4 and distance 2.5; the field of view is that of a sphere of radius
-    `OBJECT_RADIUS`. A soft-edged spot light at distance 4 points at the origin. Surfaces are matt (Lambert) and
-    shaded smoothly where faces meet at a small angle (`normals`), with an ambient light and a weak one from the camera,
-    so that unlit sides keep their shape. Light does not fade with distance, and colours are display values: there is no
-    gamma. A view depends on its own inputs alone, to the bit: not on the batch around it nor on the number of threads.
+    The camera stands at polar angle pi/4 and distance 2.5, unless a `Stage` says otherwise; the field of view is that
+    of a sphere of radius `OBJECT_RADIUS` at distance 2.5. A soft-edged spot light at distance 4 points at the origin.
+    Surfaces are matt (Lambert) and shaded smoothly where faces meet at a small angle (`normals`), with an ambient light
+    and a weak one from the camera, so that unlit sides keep their shape. Light does not fade with distance, and colours
+    are display values: there is no gamma. A view depends on its own inputs alone, to the bit: not on the batch around
+    it nor on the number of threads.
 
     Args:
         size: side of the square image in pixels.
@@ -244,10 +259,11 @@ class Renderer:
         self.shadows = shadows
         self.threads = min(os.cpu_count() or 1, _MAX_AUTO_THREADS) if threads is None else threads
         self._camera = _Camera(size)
+        self._cameras: OrderedDict[tuple[float, float], _Camera] = OrderedDict()
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None}
+        return {**self.__dict__, "_pool": None, "_cameras": OrderedDict()}
 
     @cached_property
     def _fine_camera(self) -> _Camera:
@@ -259,6 +275,8 @@ class Renderer:
         rotations: np.ndarray,
         lighting: Lighting,
         out: np.ndarray | None = None,
+        *,
+        stage: Stage | None = None,
     ) -> np.ndarray:
         """Render one view of each object.
 
@@ -267,6 +285,8 @@ class Renderer:
             rotations: (n, 3, 3) rotation matrices; a point p of the object is seen at R @ p.
             lighting: floors and lights of the n views.
             out: (n, size, size, 3) uint8, C-contiguous, to write into; None makes a new array.
+            stage: objects' size and hue, cameras and grounds of the n views; None is 3DIEBench's for all. Views whose
+                cameras are alike and in a row are rendered together, others one by one.
 
         Returns:
             (n, size, size, 3) uint8 RGB, `out` if it was given.
@@ -278,6 +298,8 @@ class Renderer:
         rotations = _check_rotations(rotations, views)
         if len(lighting) != views:
             raise ValueError(f"lighting must describe {views} views, one a mesh; got {len(lighting)}")
+        if stage is not None and len(stage) != views:
+            raise ValueError(f"stage must describe {views} views, one a mesh; got {len(stage)}")
         shape = (views, self.size, self.size, 3)
         if out is None:
             out = np.empty(shape, np.uint8)
@@ -288,22 +310,50 @@ class Renderer:
             )
         for mesh in meshes:
             mesh.build()  # before threads share it
-        prepared = _prepare(self._camera, rotations, lighting)
         frames = out.reshape(views, self.size**2, 3)
         block = max(1, min(_BLOCK_PIXELS // self.size**2, -(-views // self.threads)))
-        starts = iter(range(0, views, block))
+        jobs = []
+        for camera, run in self._runs(views, stage):
+            prepared = _prepare(camera, rotations[run], lighting.part(run), None if stage is None else stage.part(run))
+            for start in range(run.start, run.stop, block):
+                chosen = slice(start, min(start + block, run.stop))
+                part = prepared.part(slice(chosen.start - run.start, chosen.stop - run.start))
+                jobs.append((camera, meshes[chosen], part, self.shadows, frames[chosen]))
+        waiting = iter(jobs)
 
         def work() -> None:
-            for start in starts:
-                chosen = slice(start, start + block)
-                _draw(self._camera, meshes[chosen], prepared.part(chosen), self.shadows, frames[chosen])
+            for job in waiting:
+                _draw(*job)
 
-        helpers = min(self.threads, -(-views // block)) - 1
+        helpers = min(self.threads, len(jobs)) - 1
         futures = [self._executor().submit(work) for _ in range(helpers)]
         work()
         for future in futures:
             future.result()
         return out
+
+    def _runs(self, views: int, stage: Stage | None) -> list[tuple[_Camera, slice]]:
+        """Return the cameras in the order of the views, each with the run of views that it sees."""
+        if stage is None:
+            return [(self._camera, slice(0, views))] if views else []
+        runs, start = [], 0
+        for place, run in groupby(zip(stage.camera_elevation.tolist(), stage.camera_distance.tolist(), strict=True)):
+            stop = start + len(list(run))
+            runs.append((self._camera_at(*place), slice(start, stop)))
+            start = stop
+        return runs
+
+    def _camera_at(self, polar: float, distance: float) -> _Camera:
+        place = (polar, distance)
+        if place == (CAMERA_POLAR, CAMERA_DISTANCE):
+            return self._camera
+        if place in self._cameras:
+            self._cameras.move_to_end(place)
+        else:
+            self._cameras[place] = _Camera(self.size, polar, distance)
+            if len(self._cameras) > _KEPT_CAMERAS:
+                self._cameras.popitem(last=False)
+        return self._cameras[place]
 
     def cutout(self, mesh: RayMesh, rotation: np.ndarray, lighting: Lighting) -> np.ndarray:
         """Render one object alone, without floor, for compositing; 2x2 rays a pixel smooth its outline.
@@ -358,8 +408,9 @@ def _check_rotations(rotations: np.ndarray, views: int) -> np.ndarray:
     return rotations
 
 
-def _prepare(camera: _Camera, rotations: np.ndarray, lighting: Lighting) -> _Views:
+def _prepare(camera: _Camera, rotations: np.ndarray, lighting: Lighting, stage: Stage | None = None) -> _Views:
     """Bring camera and lights into the objects' frames."""
+    stage = Stage.usual(len(lighting)) if stage is None else stage
     # Plain floats, since NumPy's vectorised sine may round differently at another place in a batch.
     angles = zip(lighting.spot_theta.tolist(), lighting.spot_phi.tolist(), strict=True)
     directions = [
@@ -367,14 +418,20 @@ def _prepare(camera: _Camera, rotations: np.ndarray, lighting: Lighting) -> _Vie
     ]
     light = np.array(directions, np.float32).reshape(-1, 3, 1) * np.float32(LIGHT_DISTANCE)
     to_object = np.ascontiguousarray(rotations.transpose(0, 2, 1))
+    scale = stage.object_scale.astype(np.float32)
+    shrink = to_object / scale[:, None, None]
     origins = (len(light), camera.size**2, 3)
     return _Views(
         to_object=to_object,
-        camera=np.broadcast_to((to_object @ camera.position[:, None]).transpose(0, 2, 1), origins),
-        light=np.broadcast_to((to_object @ light).transpose(0, 2, 1), origins),
+        shrink=shrink,
+        camera=np.broadcast_to((shrink @ camera.position[:, None]).transpose(0, 2, 1), origins),
+        light=np.broadcast_to((shrink @ light).transpose(0, 2, 1), origins),
         light_world=light,
         spot_rgb=_hues(lighting.spot_hue, _SPOT_SATURATION, 1.0),
         floor_rgb=_hues(lighting.floor_hue, _FLOOR_SATURATION, 255 * _FLOOR_VALUE),
+        scale=scale,
+        hue=stage.object_hue.astype(np.float32),
+        texture=stage.ground_texture.astype(np.float32),
     )
 
 
@@ -391,9 +448,12 @@ def _draw(camera: _Camera, meshes: Sequence[RayMesh], views: _Views, shadows: bo
     spot = views.floor_rgb * views.spot_rgb * np.float32(_FLOOR_SPOT)
     ambient = views.floor_rgb * np.float32(_FLOOR_AMBIENT) + np.float32(0.5)
     rgb += np.float32(0.5)
+    darker = views.texture[:, None] * camera.checks if views.texture.any() else None
     for channel in range(3):
         image = light * spot[:, channel, None]
         image += ambient[:, channel, None]
+        if darker is not None:
+            image -= (image - np.float32(0.5)) * darker
         image.reshape(-1)[hit] = rgb[channel]
         frames[:, :, channel] = image.astype(np.uint8)
 
@@ -435,7 +495,10 @@ def _object_colors(
     rgb = views.spot_rgb.T.repeat(np.diff(starts), axis=1)
     rgb *= spot * np.float32(_OBJECT_SPOT)
     rgb += plain
-    rgb *= faces[12:15]
+    albedo = faces[12:15]
+    if views.hue.any():
+        albedo = shift_hues(albedo, views.hue.repeat(np.diff(starts)))
+    rgb *= albedo
     return hit, rgb
 
 
@@ -484,12 +547,13 @@ def _floor_light(
     if shadows:
         cosine.reshape(-1)[hidden] = 0.0
         # Only rays that enter an object's bounding sphere can be blocked by it.
-        reach = np.array([math.sqrt(1 - (mesh.radius / LIGHT_DISTANCE) ** 2) - 1e-5 for mesh in meshes], np.float32)
+        radii = [mesh.radius * scale for mesh, scale in zip(meshes, views.scale.tolist(), strict=True)]
+        reach = np.array([math.sqrt(1 - (radius / LIGHT_DISTANCE) ** 2) - 1e-5 for radius in radii], np.float32)
         near = np.flatnonzero(cosine > reach[:, None])
         pixels = camera.size**2
         edges = np.searchsorted(near, np.arange(len(meshes) + 1) * pixels)
         points = camera.floor.take(near % pixels, axis=1)
-        parts = zip(views.to_object, views.light, pairwise(edges), strict=True)
+        parts = zip(views.shrink, views.light, pairwise(edges), strict=True)
         beams = [turn @ points[:, a:b] - light[0, :, None] for turn, light, (a, b) in parts]
         beam.reshape(-1)[near[_blocked(meshes, views, beams)]] = 0.0
     return beam

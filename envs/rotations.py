@@ -29,16 +29,29 @@ def bounded_rotations(uniform: np.ndarray) -> np.ndarray:
     return canonical(Rotation.from_euler("xyz", (uniform - 0.5) * np.pi).as_quat())
 
 
-def reachable_share(start: np.ndarray, rotation_vectors: np.ndarray) -> np.ndarray:
-    """Return how much of each motion stays within 3DIEBench's range.
+def unseen_rotations(uniform: np.ndarray) -> np.ndarray:
+    """Map (n, 3) uniforms in [0, 1) to (n, 4) quaternions that 3DIEBench's range never holds.
+
+    Euler angles xyz (extrinsic): the first and the last uniform in [pi/2, pi] or [-pi, -pi/2], the middle one in
+    [-pi/2, pi/2], where it is unique. With the middle one in the outer range too, as the out-of-distribution split is
+    described, the same rotations come back as those of `bounded_rotations`: R(a, b, c) = R(a + pi, pi - b, c + pi).
+    """
+    angles = (uniform - 0.5) * np.pi + np.array([np.pi, 0.0, np.pi])
+    return canonical(Rotation.from_euler("xyz", angles).as_quat())
+
+
+def reachable_share(start: np.ndarray, rotation_vectors: np.ndarray, *, unseen: bool = False) -> np.ndarray:
+    """Return how much of each motion stays within 3DIEBench's range, or within that of `unseen_rotations`.
 
     The range, all Euler angles xyz within 90 degrees, is where R[0, 0] and R[2, 2] are not negative: the object's x
-    axis does not turn away from the camera's side, nor its z axis downwards. A motion that ends inside is carried out
-    in full; one that would end outside stops where its path first leaves.
+    axis does not turn away from the camera's side, nor its z axis downwards. The unseen range is where neither is
+    positive. A motion that ends inside is carried out in full; one that would end outside stops where its path first
+    leaves.
 
     Args:
         start: (n, 3, 3) rotation matrices within the range.
         rotation_vectors: (n, 3) motions in the object's own frame, radians.
+        unseen: the range of `unseen_rotations` instead.
 
     Returns:
         (n,) in [0, 1]. start * exp(share * rotation_vector) is within the range to 1e-6.
@@ -53,7 +66,7 @@ def reachable_share(start: np.ndarray, rotation_vectors: np.ndarray) -> np.ndarr
     def inside(share: np.ndarray) -> np.ndarray:  # (n, k) -> (n, k)
         sine, versine = np.sin(angle[:, None] * share), 1 - np.cos(angle[:, None] * share)
         entries = [start[:, i, i, None] + sine * once[:, i, i, None] + versine * twice[:, i, i, None] for i in (0, 2)]
-        return np.minimum(*entries) >= -1e-9
+        return -np.maximum(*entries) >= -1e-9 if unseen else np.minimum(*entries) >= -1e-9
 
     grid = np.arange(1, 33) / 32
     valid = inside(np.broadcast_to(grid, (len(angle), 32)))

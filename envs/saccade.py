@@ -16,9 +16,11 @@ from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
 from .foveae import FoveaKind, make_fovea
 from .images import ImageSet, load_images
 from .oculomotor import Oculomotor
+from .sensor import SENSOR_FACTORS, sense
 from .settings import settings_from
+from .variation import Variation
 
-_DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR = 1, 2, 40
+_DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR, _DRAW_VARIATION, _DRAW_NOISE = 1, 2, 40, 50, 51
 ZOOM_STEP = 1.0
 """Octaves by which an action of 1 changes the zoom: it doubles the image pixels per glimpse pixel."""
 
@@ -27,6 +29,7 @@ class SaccadeWorld(World):
     """Images and a gaze on each; see `SaccadeEnv` for the arguments, spaces and conventions."""
 
     motion_kind: Literal["translation", "rotation"] = "translation"
+    variation: Variation
 
     def __init__(
         self,
@@ -46,7 +49,11 @@ class SaccadeWorld(World):
         priority: dict[str, Any] | None = None,
         oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
+        variation: dict[str, Any] | None = None,
     ) -> None:
+        if isinstance(variation, str):
+            raise ValueError(f"variation must be None or a dict, got {variation!r}: this world has no presets")
+        self.variation = Variation(SENSOR_FACTORS, _DRAW_VARIATION, variation)
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
         self.fovea = make_fovea(fovea, glimpse_size, padding=padding, scales=scales, radius=radius)
         self.subpixel, self.zoom = subpixel, None if zoom is None else _checked_zoom(zoom)
@@ -123,16 +130,22 @@ class SaccadeWorld(World):
     def look(self, rows: Rows, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Cut the glimpses, (n, size, size, C) uint8."""
         scale = None if self.zoom is None else self._zoom[rows]
-        return self.fovea.sample(self.images.images, self._index[rows], self._corner[rows], scale)
+        glimpses = self.fovea.sample(self.images.images, self._index[rows], self._corner[rows], scale)
+        factors = self.variation.values(rows)
+        seeds = lambda: draws.uniform(_DRAW_NOISE, 1, steps)[:, 0]  # noqa: E731
+        return sense(glimpses, factors["image_contrast"], factors["image_noise"], seeds)
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, A) actions aimed at (B, A) poses; an oculomotor model may miss them."""
         return ((poses - self.pose) / self._units).clip(-1.0, 1.0)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Take the glimpses at (n, A) poses of images `index`, (n, size, size, C) uint8; nothing is random."""
+        """Take the glimpses at (n, A) poses of images `index`, (n, size, size, C) uint8; random if factors are."""
         scale = None if self.zoom is None else self._zoom_of(poses)
-        return self.fovea.sample(self.images.images, index, self._corner_of(poses[:, :2]), scale)
+        glimpses = self.fovea.sample(self.images.images, index, self._corner_of(poses[:, :2]), scale)
+        factors = self.variation.values_from(uniform)
+        seeds = lambda: self.variation.seeds_from(uniform)  # noqa: E731
+        return sense(glimpses, factors["image_contrast"], factors["image_noise"], seeds)
 
     def priority_map(self, num_paths: int) -> PriorityMap:
         """Return an empty priority map for images of this size, with the settings `priority`."""
@@ -246,7 +259,17 @@ class SaccadeEnv(GlimpseEnv):
     ## Info
     `position` (2,) float64 (x, y) in [-1, 1], 0 the centre of the image; `label`; `index` of the image;
     `motion_realised` and `motion_commanded`, both float32 as `motion`, zeros after a reset; `step_index`, the steps
-    since the reset (0: no motion led to this glimpse). With `zoom`: `zoom`, float64, image pixels per glimpse pixel.
+    since the reset (0: no motion led to this glimpse); `variation`, a dict of the factors' present values. With `zoom`:
+    `zoom`, float64, image pixels per glimpse pixel.
+
+    ## Factors of variation
+    - `image_contrast`, in [0, 4] (1; drawn from [0.5, 1.5]): a pixel is 127.5 + contrast * (pixel - 127.5).
+    - `image_noise`, in [0, 255] (0; drawn from [0, 16]): standard deviation, in grey levels, of noise that is added to
+      every pixel and channel, new in each glimpse.
+
+    `variation` says what becomes of them, such as `{"image_contrast": "episode", "image_noise": {"draw": "step",
+    "low": 0, "high": 8}}` or `{"image_noise": {"value": 4}}`: "fixed", or drawn uniformly for each "episode" or each
+    "step". `reset(options={"variation": {"image_contrast": 0.7}})` forces values for that episode, drawn or not.
 
     ## Arguments
     - `images`: built in "scenes" (one object on a textured ground, 96 x 96), "search-easy", "search", "search-hard"
@@ -288,6 +311,7 @@ class SaccadeEnv(GlimpseEnv):
       has the model and its sources.
     - `motion_signal`: what `motion` tells: "realised", the saccade that was made, or "commanded", its efference copy
       (von Holst and Mittelstaedt, 1950): action * max_amplitude, whatever came of it. Info has both.
+    - `variation`: None (nothing varies), or a dict as above.
     - `render_mode`: None, "rgb_array" or "human".
 
     ## Version history
@@ -312,6 +336,7 @@ class SaccadeEnv(GlimpseEnv):
         priority: dict[str, Any] | None = None,
         oculomotor: dict[str, Any] | None = None,
         motion_signal: MotionSignal = "realised",
+        variation: dict[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         world = SaccadeWorld(
@@ -330,6 +355,7 @@ class SaccadeEnv(GlimpseEnv):
             priority=priority,
             oculomotor=oculomotor,
             motion_signal=motion_signal,
+            variation=variation,
         )
         super().__init__(world, render_mode=render_mode)
 

@@ -33,8 +33,8 @@ class ViewSet(NamedTuple):
 
 def make_view_set(world: World, items: np.ndarray, views: int, rng: np.random.Generator) -> ViewSet:
     """Draw `views` independent poses of each of `items` (n,) and look from them."""
-    uniform, randomness = rng.random((len(items), views, 3)), rng.random((len(items), views, 4))
-    poses, seen = world.draw_views(items, uniform, randomness)
+    uniform = rng.random((len(items), views, 3))
+    poses, seen = world.draw_views(items, uniform, rng.random((len(items), views, world.view_randomness)))
     return ViewSet(
         views=seen,
         poses=poses,
