@@ -7,6 +7,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+from batches import equal, row_of
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -36,21 +37,6 @@ def make_vec(env_id, toy_images, num_envs=3, mode="vector_entry_point", **option
     return gym.make_vec(
         env_id, num_envs, vectorization_mode=mode, max_episode_steps=STEPS, **kwargs_of(env_id, toy_images), **options
     )
-
-
-def row_of(batch, row):
-    """Return one row of every entry, also of dicts within, without masks."""
-    entries = {key: value for key, value in batch.items() if not key.startswith("_")}
-    return {key: row_of(value, row) if isinstance(value, dict) else value[row] for key, value in entries.items()}
-
-
-def equal(a, b):
-    assert a.keys() == b.keys()
-    for key in a:
-        if isinstance(a[key], dict):
-            equal(a[key], b[key])
-        else:
-            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
 
 
 def test_gymnasium_and_sb3_checkers_have_nothing_to_say(env_id, toy_images):

@@ -6,6 +6,7 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
+from batches import row_of
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from scipy.spatial.transform import Rotation
@@ -25,11 +26,6 @@ EVERYTHING = {name: ("episode" if i % 2 else "step") for i, name in enumerate(FA
 
 def forced(env, seed=0, **values):
     return env.reset(seed=seed, options={"variation": values})[0]["glimpse"]
-
-
-def row_of(batch, row):
-    entries = {key: value for key, value in batch.items() if not key.startswith("_")}
-    return {key: row_of(value, row) if isinstance(value, dict) else value[row] for key, value in entries.items()}
 
 
 def same(a, b):

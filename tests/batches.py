@@ -1,0 +1,19 @@
+"""What tests of environments share: rows of batches, and equality of observations and infos to the bit."""
+
+import numpy as np
+
+
+def row_of(batch, row):
+    """Return one row of every entry, also of dicts within, without masks."""
+    entries = {key: value for key, value in batch.items() if not key.startswith("_")}
+    return {key: row_of(value, row) if isinstance(value, dict) else value[row] for key, value in entries.items()}
+
+
+def equal(a, b):
+    """Assert that two dicts of arrays, perhaps nested, are the same."""
+    assert a.keys() == b.keys()
+    for key in a:
+        if isinstance(a[key], dict):
+            equal(a[key], b[key])
+        else:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
