@@ -229,27 +229,30 @@ def saccade_env(num_envs: int, side: int, channels: int, glimpse_size: int, coun
     return SaccadeVectorEnv(images, num_envs=num_envs, glimpse_size=glimpse_size, max_episode_steps=EPISODE)
 
 
-def gathers(env: SaccadeVectorEnv) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Step `env` for an episode; yield its glimpses and where their bytes start in the flat images, (B,) int64."""
+def gathers(env: SaccadeVectorEnv, steps: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Step `env`; yield its glimpses and where their bytes start in the flat images, (B,) int64."""
     images = env.world.images.images  # pyright: ignore[reportAttributeAccessIssue] - its world is a SaccadeWorld
     _, side, _, channels = images.shape
     step = stepper(env)
-    for _ in range(EPISODE):
+    for _ in range(steps):
         glimpses = step()[0]["glimpse"]
         state = env.world.state()
         x, y = state["corner"].T
         yield glimpses, ((state["index"] * side + y) * side + x) * channels
 
 
-def bare_gather(env: SaccadeVectorEnv) -> Callable[[], np.ndarray]:
-    """Return a function that cuts, in turns, the glimpses of the steps of an episode of `env`, all else done before."""
+def bare_gather(env: SaccadeVectorEnv, steps: int = 16 * (EPISODE + 1)) -> Callable[[], np.ndarray]:
+    """Return a function that cuts, in turns, the glimpses of `steps` steps of `env`, all else done before.
+
+    Many steps, for an environment sees ever new images: the glimpses of a few would stay in the processor's cache.
+    """
     images = env.world.images.images  # pyright: ignore[reportAttributeAccessIssue] - its world is a SaccadeWorld
     _, side, _, channels = images.shape
     size = env.world.glimpse_space.shape[0]
     stride, run = side * channels, size * channels
     positions = images.size - (size - 1) * stride - run + 1
     windows = np.lib.stride_tricks.as_strided(images.reshape(-1), (positions, size, run), (1, stride, 1))
-    starts = itertools.cycle([start for _, start in gathers(env)])
+    starts = itertools.cycle([start for _, start in gathers(env, steps)])
     return lambda: windows[next(starts)]
 
 

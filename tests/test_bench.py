@@ -14,7 +14,7 @@ from glimpseworld.experiments.tiny_renderer import write_obj
 def test_the_bare_gather_cuts_the_environments_own_glimpses():
     env, other = (saccade_env(5, side=20, channels=3, glimpse_size=8, count=7) for _ in range(2))
     gather = bench.bare_gather(other)
-    for glimpses, _ in gathers(env):
+    for glimpses, _ in gathers(env, 40):
         np.testing.assert_array_equal(gather().reshape(glimpses.shape), glimpses)
 
 
