@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from .draws import EpisodeDraws
+
+if TYPE_CHECKING:
+    from .tasks import Task
 
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
@@ -93,53 +96,6 @@ class World(ABC):
         """The live pose of every row: (B, 2) positions or (B, 4) orientations."""
 
 
-class Task(ABC):
-    """What counts: goal entries of the observation, reward and termination; batched like `World`."""
-
-    @abstractmethod
-    def observation_spaces(self, world: World) -> dict[str, spaces.Space[Any]]:
-        """Return the entries that the task adds to the observation, each of one sub-environment."""
-
-    @abstractmethod
-    def begin(self, rows: Rows, draws: EpisodeDraws, world: World) -> None:
-        """Start a new episode in `rows`, after the world has."""
-
-    @abstractmethod
-    def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n,) float64 rewards and (n,) bool terminations, after the world has moved."""
-
-    @abstractmethod
-    def observe(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Return the entries named in `observation_spaces` for `rows`, each (n, ...)."""
-
-    @abstractmethod
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the live per-row arrays (B, ...), by name. They are the whole state of the task."""
-
-
-class FreeViewing(Task):
-    """Nothing counts: reward 0, no termination, no goal. For exploring, recording and learning a world model."""
-
-    def observation_spaces(self, world: World) -> dict[str, spaces.Space[Any]]:
-        """Return no entries."""
-        return {}
-
-    def begin(self, rows: Rows, draws: EpisodeDraws, world: World) -> None:
-        """Keep nothing."""
-
-    def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
-        """Return zeros and False."""
-        return np.zeros(len(actions)), np.zeros(len(actions), dtype=bool)
-
-    def observe(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Return no entries."""
-        return {}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return no arrays."""
-        return {}
-
-
 class Simulator:
     """B sub-environments of one World x Task, advanced together; knows nothing of autoreset or time limits.
 
@@ -155,10 +111,15 @@ class Simulator:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         self.world, self.task, self.num_envs = world, task, num_envs
         world.bind(num_envs)
+        task.bind(num_envs, world)
         self.observation_space = spaces.Dict(
             {"glimpse": world.glimpse_space, "motion": world.motion_space, **task.observation_spaces(world)}
         )
+        self._motion_size = world.action_space.shape[0]
+        extra = task.extra_actions(world)
         self.action_space = world.action_space
+        if extra:
+            self.action_space = spaces.Box(-1.0, 1.0, (self._motion_size + extra,), np.float32)
         self.seeds = np.zeros(num_envs, dtype=np.uint64)
         self.episodes = np.full(num_envs, -1, dtype=np.int64)
         self.steps = np.zeros(num_envs, dtype=np.int64)
@@ -171,13 +132,18 @@ class Simulator:
         self.seeds[rows] = seeds
         self.episodes[rows] = -1
 
-    def begin(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Start the next episode of `rows` and return their first observation, each entry (n, ...)."""
+    def begin(self, rows: Rows, options: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Start the next episode of `rows` and return their first observation, each entry (n, ...).
+
+        Args:
+            rows: the sub-environments that start.
+            options: what `checked_options` returned for them; nothing is forced by default.
+        """
         self.episodes[rows] += 1
         self.steps[rows] = 0
         draws = self._draws(rows)
         self.world.begin(rows, draws)
-        self.task.begin(rows, draws, self.world)
+        self.task.begin(rows, draws, self.world, options or {})
         motion = np.zeros((len(self.steps[rows]), *(self.world.motion_space.shape or ())), dtype=np.float32)
         return self._observe(rows, draws, motion)
 
@@ -185,9 +151,39 @@ class Simulator:
         """Carry out (n, A) actions; return the observation, (n,) float64 rewards and (n,) bool terminations."""
         actions = np.clip(actions, -1.0, 1.0)
         self.steps[rows] += 1
-        motion = self.world.move(rows, actions)
+        draws = self._draws(rows)
+        moves = self.task.impose(rows, actions[:, : self._motion_size], draws, self.steps[rows])
+        motion = self.world.move(rows, moves)
         rewards, terminated = self.task.score(rows, actions, self.world)
-        return self._observe(rows, self._draws(rows), motion), rewards, terminated
+        return self._observe(rows, draws, motion), rewards, terminated
+
+    def checked_options(self, options: dict[str, Any] | None, rows: Rows) -> dict[str, np.ndarray]:
+        """Return the task's reset options for `rows`, each (n,) float64, or say what is wrong with them.
+
+        Args:
+            options: name -> a number, or (B,) numbers.
+            rows: the sub-environments that are reset.
+
+        Raises:
+            ValueError: if a name is unknown, a shape is wrong, or a value is outside its range.
+        """
+        ranges = self.task.option_ranges(self.world)
+        unknown = sorted(set(options or {}) - set(ranges))
+        if unknown:
+            takes = f"takes {sorted(ranges)}" if ranges else "takes none"
+            raise ValueError(f"unknown reset options {unknown}; this environment {takes}")
+        checked = {}
+        for name, value in (options or {}).items():
+            array, (low, high) = np.asarray(value, dtype=np.float64), ranges[name]
+            if array.shape not in ((), (self.num_envs,)):
+                raise ValueError(
+                    f'options["{name}"] must be a number or of shape ({self.num_envs},), got shape {array.shape}'
+                )
+            array = np.broadcast_to(array, self.num_envs)[rows]
+            if not ((array >= low) & (array <= high)).all():
+                raise ValueError(f'options["{name}"] must be in [{low:g}, {high:g}], got {value}')
+            checked[name] = array
+        return checked
 
     def checked_actions(self, actions: Any) -> np.ndarray:
         """Return (B, A) float64 actions, or say what is wrong with them.
@@ -207,15 +203,22 @@ class Simulator:
 
     def info(self) -> dict[str, np.ndarray]:
         """Return copies of what `info` tells of every row, each (B, ...)."""
-        return {key: value.copy() for key, value in self.world.info().items()} | {"step_index": self.steps.copy()}
+        live = self.world.info() | self.task.info()
+        return {key: value.copy() for key, value in live.items()} | {"step_index": self.steps.copy()}
 
     def frame(self, row: int) -> np.ndarray:
-        """Draw sub-environment `row`; (H, W, 3) uint8."""
+        """Draw sub-environment `row`, with the task's panel if it has one; (H, W, 3) uint8."""
         if self._history is None:
             raise ValueError(f"nothing was kept to draw: make the environment with render_mode one of {RENDER_MODES}")
         if self.episodes[row] < 0:
             raise ValueError("nothing to draw yet: call reset() before render()")
-        return self.world.frame(row, *self._history[row])
+        frame = self.world.frame(row, *self._history[row])
+        panel = self.task.panel(row)
+        if panel is None:
+            return frame
+        from .display import with_panel
+
+        return with_panel(frame, *panel)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of every array that the future depends on, by name."""

@@ -7,6 +7,7 @@ and time limits.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .core import ALL, RENDER_MODES, FreeViewing, Rows, Simulator, Task, World
+from .core import ALL, RENDER_MODES, Rows, Simulator, World
+from .tasks import FreeViewing, Task
 
 
 class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
@@ -40,6 +42,11 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         """What there is to see."""
         return self.simulator.world
 
+    @property
+    def task(self) -> Task:
+        """What counts."""
+        return self.simulator.task
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -47,19 +54,20 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
         Args:
             seed: non-negative int; None goes on with the seed in use (drawn afresh at the first reset).
-            options: none are known; a non-empty dict is an error.
+            options: the task's, such as `{"goal_angle": 60}`; an unknown name or a value outside its range is an
+                error, and leaves the environment as it was.
 
         Returns:
             The observation, and the info: the pose, `label`, `index`, and `step_index` (0 marks a glimpse that no
             motion led to).
         """
+        forced = self.simulator.checked_options(options, ALL)
         super().reset(seed=seed)
-        _reject_options(options)
         if seed is not None:
             self.simulator.seed(ALL, np.array([seed % 2**64], dtype=np.uint64))
         elif self.simulator.episodes[0] < 0:
             self.simulator.seed(ALL, self.np_random.integers(2**63, size=1).astype(np.uint64))
-        observation = self.simulator.begin(ALL)
+        observation = self.simulator.begin(ALL, forced)
         self._show()
         return _first(observation), _first(self.simulator.info())
 
@@ -157,6 +165,11 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         """What there is to see."""
         return self.simulator.world
 
+    @property
+    def task(self) -> Task:
+        """What counts."""
+        return self.simulator.task
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -165,23 +178,25 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         Args:
             seed: s gives sub-environment i the seed s + i; a list gives each its own (None: goes on); None goes
                 on with the seeds in use (drawn afresh at the first reset).
-            options: `{"reset_mask": (B,) bool array}` resets only those rows; no other option is known.
+            options: `{"reset_mask": (B,) bool array}` resets only those rows. The others are the task's, such as
+                `{"goal_angle": 60}`, a number or (B,) numbers; an unknown name or a value outside its range is an
+                error, and leaves the environment as it was.
 
         Returns:
             The observation and the info of all rows; the masks `_key` say which were reset.
         """
         seeds = _checked_seeds(seed, self.num_envs)
-        super().reset(seed=seeds[0])
         options = dict(options or {})
         mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
-        _reject_options(options)
         if not self._started and not mask.all():
             raise ValueError("the first reset must start every sub-environment: leave reset_mask out")
+        rows = ALL if mask.all() else np.flatnonzero(mask)
+        forced = self.simulator.checked_options(options, rows)
+        super().reset(seed=seeds[0])
         self._seed(seeds, mask)
         self._started = True
-        rows = ALL if mask.all() else np.flatnonzero(mask)
         self._observation = {key: value.copy() for key, value in self._observation.items()}
-        self._merge(rows, self.simulator.begin(rows))
+        self._merge(rows, self.simulator.begin(rows, forced))
         self._done[rows] = False
         self._show()
         return dict(self._observation), _with_masks(self.simulator.info(), mask)
@@ -305,6 +320,48 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
             self._window.show(grid(frames), f"{type(self).__name__}")
 
 
+class ComposedEnv(GlimpseEnv):
+    """A single environment whose World x Task a function composes: a subclass names it and is its page.
+
+    Args:
+        arguments, options: of `compose`.
+        render_mode: None, "rgb_array" or "human".
+    """
+
+    compose: Callable[..., tuple[World, Task]]
+
+    def __init__(self, *arguments: Any, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(*self.compose(*arguments, **options), render_mode=render_mode)
+
+
+class ComposedVectorEnv(GlimpseVectorEnv):
+    """The same, batched.
+
+    Args:
+        arguments, options: of `compose`.
+        num_envs, max_episode_steps, autoreset_mode, render_mode: as in `GlimpseVectorEnv`.
+    """
+
+    compose: Callable[..., tuple[World, Task]]
+
+    def __init__(
+        self,
+        *arguments: Any,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            *self.compose(*arguments, **options),
+            num_envs=num_envs,
+            max_episode_steps=max_episode_steps,
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+        )
+
+
 class _Screen:
     """A window that is opened when the first frame is shown; survives pickling as one not yet opened."""
 
@@ -385,8 +442,3 @@ def _checked_mask(mask: Any, num_envs: int) -> np.ndarray:
     if not mask.any():
         raise ValueError('options["reset_mask"] names no sub-environment: at least one entry must be True')
     return mask
-
-
-def _reject_options(options: dict[str, Any] | None) -> None:
-    if options:
-        raise ValueError(f"unknown reset options {sorted(options)}; this environment takes none")
