@@ -192,7 +192,10 @@ class SaccadeClassifyEnv(ComposedEnv):
     - those of `GlimpseWorld/Saccade-v0`.
 
     ## Baselines
-    BASELINES
+    `glimpseworld rollout --env GlimpseWorld/SaccadeClassify-v0 --agent random --episodes 200`, and the same with
+    `--agent oracle`, whose last line gives, with 95 % intervals:
+    - random: mean return -96.548 +- 1.561, success 3.5 % [1.7, 7.0].
+    - oracle (privileged: knows the class): mean return -0.021 +- 0.000, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.
@@ -249,7 +252,10 @@ class ObjectClassifyEnv(ComposedEnv):
     - those of `GlimpseWorld/ObjectRotation-v0`.
 
     ## Baselines
-    BASELINES
+    `glimpseworld rollout --env GlimpseWorld/ObjectClassify-v0 --agent random --episodes 200`, and the same with
+    `--agent oracle`, whose last line gives, with 95 % intervals:
+    - random: mean return -96.950 +- 1.654, success 2.0 % [0.8, 5.0].
+    - oracle (privileged: knows the class): mean return -0.021 +- 0.000, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.

@@ -150,7 +150,10 @@ class SaccadeHomingEnv(ComposedEnv):
     - those of `GlimpseWorld/Saccade-v0`.
 
     ## Baselines
-    BASELINES
+    `glimpseworld rollout --env GlimpseWorld/SaccadeHoming-v0 --agent random --episodes 200`, and the same with
+    `--agent oracle`, whose last line gives, with 95 % intervals:
+    - random: mean return -0.455 +- 0.059, success 10.5 % [7.0, 15.5].
+    - oracle (privileged: knows the goal and the pose): mean return 0.944 +- 0.002, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.
@@ -207,7 +210,10 @@ class RotationHomingEnv(ComposedEnv):
       and then stops there.
 
     ## Baselines
-    BASELINES
+    `glimpseworld rollout --env GlimpseWorld/RotationHoming-v0 --agent random --episodes 200`, and the same with
+    `--agent oracle`, whose last line gives, with 95 % intervals:
+    - random: mean return -0.575 +- 0.024, success 2.0 % [0.8, 5.0].
+    - oracle (privileged: knows the goal and the pose): mean return 0.913 +- 0.004, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.

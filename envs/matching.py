@@ -236,7 +236,10 @@ class ObjectReorientEnv(ComposedEnv):
     - those of `GlimpseWorld/ObjectRotation-v0`, but `rotation`, which is "free".
 
     ## Baselines
-    BASELINES
+    `glimpseworld rollout --env GlimpseWorld/ObjectReorient-v0 --agent random --episodes 200`, and the same with
+    `--agent oracle`, whose last line gives, with 95 % intervals:
+    - random: mean return -0.754 +- 0.036, success 3.0 % [1.4, 6.4].
+    - oracle (privileged: knows the goal and the pose): mean return 0.919 +- 0.004, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.
@@ -293,7 +296,10 @@ class SaccadeReachEnv(ComposedEnv):
     - those of `GlimpseWorld/Saccade-v0`.
 
     ## Baselines
-    BASELINES
+    `glimpseworld rollout --env GlimpseWorld/SaccadeReach-v0 --agent random --episodes 200`, and the same with
+    `--agent oracle`, whose last line gives, with 95 % intervals:
+    - random: mean return -0.586 +- 0.072, success 15.0 % [10.7, 20.6].
+    - oracle (privileged: knows the goal and the pose): mean return 0.950 +- 0.000, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.
