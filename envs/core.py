@@ -203,8 +203,8 @@ class Simulator:
 
     def info(self) -> dict[str, np.ndarray]:
         """Return copies of what `info` tells of every row, each (B, ...)."""
-        live = self.world.info() | self.task.info()
-        return {key: value.copy() for key, value in live.items()} | {"step_index": self.steps.copy()}
+        live = {**self.world.info(), **self.task.info(), "step_index": self.steps}
+        return {key: value.copy() for key, value in live.items()}
 
     def frame(self, row: int) -> np.ndarray:
         """Draw sub-environment `row`, with the task's panel if it has one; (H, W, 3) uint8."""

@@ -43,13 +43,13 @@ class Matching(PoseGoalTask):
         super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost)
         if not 0 <= tolerance < furthest:
             raise ValueError(f"the success radius must be in [0, {furthest:g}), got {tolerance}")
-        low, high = goal_range
-        if not tolerance <= low <= high <= furthest:
+        pair = np.asarray(goal_range, dtype=np.float64)
+        if pair.shape != (2,) or not tolerance <= pair[0] <= pair[1] <= furthest:
             raise ValueError(
                 f"{option} must be a pair low <= high in [{tolerance:g}, {furthest:g}], that is, beyond success and "
-                f"within what can be reached, got {tuple(goal_range)}"
+                f"within what can be reached, got {goal_range}"
             )
-        self.goal_range, self.option, self.furthest = (low, high), option, furthest
+        self.low, self.high, self.option, self.furthest = float(pair[0]), float(pair[1]), option, furthest
 
     @abstractmethod
     def goals_at(self, starts: np.ndarray, distances: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -74,8 +74,7 @@ class Matching(PoseGoalTask):
     def goals(self, rows: Rows, draws: EpisodeDraws, world: World, options: dict[str, np.ndarray]) -> np.ndarray:
         """Draw a distance, unless it is forced, and a goal at that distance."""
         uniform = draws.uniform(DRAW_GOAL, 4)
-        low, high = self.goal_range
-        distances = options.get(self.option, low + (high - low) * uniform[:, 3])
+        distances = options.get(self.option, self.low + (self.high - self.low) * uniform[:, 3])
         return self.goals_at(world.pose[rows], distances, uniform[:, :3])
 
     def begin(self, rows: Rows, draws: EpisodeDraws, world: World, options: dict[str, np.ndarray]) -> None:

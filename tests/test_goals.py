@@ -257,6 +257,8 @@ def test_reorientations_goal_looks_as_the_object_will_when_it_is_matched():
         ObjectReorientEnv(rotation="3diebench", **ROTATION)
     with pytest.raises(ValueError, match="goal_angle must be a pair"):
         ObjectReorientEnv(goal_angle=(5, 60), **ROTATION)
+    with pytest.raises(ValueError, match="goal_angle must be a pair"):
+        ObjectReorientEnv(goal_angle=60, **ROTATION)
 
 
 def test_reachs_goals_lie_in_the_stated_range_within_reach_and_in_all_directions(toy_images):
