@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from gymnasium import spaces
 
 from .draws import EpisodeDraws
 from .variation import Variation
+
+if TYPE_CHECKING:
+    from .tasks import Task
 
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
@@ -143,51 +146,13 @@ class World(ABC):
         """The live pose of every row: (B, 2) positions or (B, 4) orientations."""
 
 
-class Task(ABC):
-    """What counts: goal entries of the observation, reward and termination; batched like `World`."""
+class ResetOptions(NamedTuple):
+    """What the user forces of the episodes that begin: see `Simulator.checked_options`."""
 
-    @abstractmethod
-    def observation_spaces(self, world: World) -> dict[str, spaces.Space[Any]]:
-        """Return the entries that the task adds to the observation, each of one sub-environment."""
-
-    @abstractmethod
-    def begin(self, rows: Rows, draws: EpisodeDraws, world: World) -> None:
-        """Start a new episode in `rows`, after the world has."""
-
-    @abstractmethod
-    def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n,) float64 rewards and (n,) bool terminations, after the world has moved."""
-
-    @abstractmethod
-    def observe(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Return the entries named in `observation_spaces` for `rows`, each (n, ...)."""
-
-    @abstractmethod
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the live per-row arrays (B, ...), by name. They are the whole state of the task."""
-
-
-class FreeViewing(Task):
-    """Nothing counts: reward 0, no termination, no goal. For exploring, recording and learning a world model."""
-
-    def observation_spaces(self, world: World) -> dict[str, spaces.Space[Any]]:
-        """Return no entries."""
-        return {}
-
-    def begin(self, rows: Rows, draws: EpisodeDraws, world: World) -> None:
-        """Keep nothing."""
-
-    def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
-        """Return zeros and False."""
-        return np.zeros(len(actions)), np.zeros(len(actions), dtype=bool)
-
-    def observe(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Return no entries."""
-        return {}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return no arrays."""
-        return {}
+    variation: np.ndarray | None
+    """Factors of variation, (B, F) float64, NaN where one is drawn; None forces none."""
+    task: dict[str, np.ndarray]
+    """Options of the task, each (n,) float64."""
 
 
 class Simulator:
@@ -207,10 +172,15 @@ class Simulator:
         world.bind(num_envs)
         if world.variation is not None:
             world.variation.bind(num_envs)
+        task.bind(num_envs, world)
         self.observation_space = spaces.Dict(
             {"glimpse": world.glimpse_space, "motion": world.motion_space, **task.observation_spaces(world)}
         )
+        self._motion_size = world.action_space.shape[0]
+        extra = task.extra_actions(world)
         self.action_space = world.action_space
+        if extra:
+            self.action_space = spaces.Box(-1.0, 1.0, (self._motion_size + extra,), np.float32)
         self.seeds = np.zeros(num_envs, dtype=np.uint64)
         self.episodes = np.full(num_envs, -1, dtype=np.int64)
         self.steps = np.zeros(num_envs, dtype=np.int64)
@@ -227,20 +197,20 @@ class Simulator:
         self.seeds[rows] = seeds
         self.episodes[rows] = -1
 
-    def begin(self, rows: Rows, forced: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    def begin(self, rows: Rows, forced: ResetOptions | None = None) -> dict[str, np.ndarray]:
         """Start the next episode of `rows` and return their first observation, each entry (n, ...).
 
         Args:
-            rows: the sub-environments.
-            forced: factors of variation for the whole episode, from `checked_variation`.
+            rows: the sub-environments that start.
+            forced: what `checked_options` returned for them; nothing is forced by default.
         """
         self.episodes[rows] += 1
         self.steps[rows] = 0
         draws = self._draws(rows)
         if self.world.variation is not None:
-            self.world.variation.begin(rows, draws, forced)
+            self.world.variation.begin(rows, draws, None if forced is None else forced.variation)
         self.world.begin(rows, draws)
-        self.task.begin(rows, draws, self.world)
+        self.task.begin(rows, draws, self.world, {} if forced is None else forced.task)
         for motions in self._motions.values():
             motions[rows] = 0.0
         return self._observe(rows, draws)
@@ -252,23 +222,55 @@ class Simulator:
         draws = self._draws(rows)
         if self.world.variation is not None:
             self.world.variation.update(rows, draws, self.steps[rows])
-        self._motions["commanded"][rows] = self.world.commanded(actions)
-        self._motions["realised"][rows] = self.world.move(rows, actions, draws, self.steps[rows])
+        moves = self.task.impose(rows, actions[:, : self._motion_size], draws, self.steps[rows])
+        self._motions["commanded"][rows] = self.world.commanded(moves)
+        self._motions["realised"][rows] = self.world.move(rows, moves, draws, self.steps[rows])
         rewards, terminated = self.task.score(rows, actions, self.world)
         return self._observe(rows, draws), rewards, terminated
 
-    def checked_variation(self, wanted: Any) -> np.ndarray | None:
-        """Return `options["variation"]` as what `begin` takes, or say what is wrong with it.
+    def checked_options(self, options: dict[str, Any], rows: Rows) -> ResetOptions:
+        """Return the reset options for `rows`, or say what is wrong with them; nothing is changed.
+
+        Args:
+            options: "variation" -> {factor: value}; and the task's: name -> value. A value is a number or (B,) numbers.
+            rows: the sub-environments that are reset.
 
         Raises:
-            ValueError: if a factor is unknown, or a value no number, of another shape or out of its limits.
+            ValueError: if a name is unknown, a shape is wrong, or a value is outside its range.
         """
+        return ResetOptions(
+            self._checked_variation(options.get("variation")),
+            self._checked_task_options({name: value for name, value in options.items() if name != "variation"}, rows),
+        )
+
+    def _checked_variation(self, wanted: Any) -> np.ndarray | None:
         variation = self.world.variation
         if wanted is None:
             return None
         if variation is None:
             raise ValueError('this world has no factors of variation: leave options["variation"] out')
         return variation.checked_forced(wanted, self.num_envs)
+
+    def _checked_task_options(self, options: dict[str, Any], rows: Rows) -> dict[str, np.ndarray]:
+        ranges = self.task.option_ranges(self.world)
+        unknown = sorted(set(options) - set(ranges))
+        if unknown:
+            known = [*ranges, *([] if self.world.variation is None else ["variation"])]
+            raise ValueError(
+                f"unknown reset options {unknown}; known are {known}, and reset_mask in vector environments"
+            )
+        checked = {}
+        for name, value in options.items():
+            array, (low, high) = np.asarray(value, dtype=np.float64), ranges[name]
+            if array.shape not in ((), (self.num_envs,)):
+                raise ValueError(
+                    f'options["{name}"] must be a number or of shape ({self.num_envs},), got shape {array.shape}'
+                )
+            array = np.broadcast_to(array, self.num_envs)[rows]
+            if not ((array >= low) & (array <= high)).all():
+                raise ValueError(f'options["{name}"] must be in [{low:g}, {high:g}], got {value}')
+            checked[name] = array
+        return checked
 
     def checked_actions(self, actions: Any) -> np.ndarray:
         """Return (B, A) float64 actions, or say what is wrong with them.
@@ -289,19 +291,25 @@ class Simulator:
     def info(self) -> dict[str, Any]:
         """Return copies of what `info` tells of every row, each (B, ...); "variation" is a dict of such arrays."""
         motions = {f"motion_{name}": array for name, array in self._motions.items()}
-        live = self.world.info() | motions | {"step_index": self.steps}
+        live = {**self.world.info(), **self.task.info(), **motions, "step_index": self.steps}
         info: dict[str, Any] = {key: value.copy() for key, value in live.items()}
         if self.world.variation is not None:
             info["variation"] = self.world.variation.info()
         return info
 
     def frame(self, row: int) -> np.ndarray:
-        """Draw sub-environment `row`; (H, W, 3) uint8."""
+        """Draw sub-environment `row`, with the task's panel if it has one; (H, W, 3) uint8."""
         if self._history is None:
             raise ValueError(f"nothing was kept to draw: make the environment with render_mode one of {RENDER_MODES}")
         if self.episodes[row] < 0:
             raise ValueError("nothing to draw yet: call reset() before render()")
-        return self.world.frame(row, *self._history[row])
+        frame = self.world.frame(row, *self._history[row])
+        panel = self.task.panel(row)
+        if panel is None:
+            return frame
+        from .display import with_panel
+
+        return with_panel(frame, *panel)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of every array that the future depends on, by name."""

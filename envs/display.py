@@ -360,6 +360,34 @@ def _axes_panel(axes: NDArray[np.float64], camera_theta: float, side: int) -> Im
     return panel
 
 
+def with_panel(frame: Image, title: str, content: Image | str) -> Image:
+    """Return a frame with one more panel at its right end.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB, from `saccade_frame` or `rotation_frame`.
+        title: over the panel, shortened where it does not fit.
+        content: (h, w, C) uint8 picture (the first three channels are shown as RGB; with fewer than three, the first
+            as grey), or a word for the middle of an empty panel.
+
+    Returns:
+        (H, W', 3) uint8 RGB, a new array.
+    """
+    height = frame.shape[0]
+    margin, band, side = _margin(height), _band(height), _panel_side(height)
+    if isinstance(content, str):
+        panel = np.full((side, side, 3), _PANEL, dtype=np.uint8)
+        letters = 0.045 * height
+        word = _shorten(content, letters, side - 2 * margin)
+        _text(panel, word, (side / 2, side / 2), letters, _TEXT, align=0.5)
+    else:
+        panel = _fit(_as_rgb(content), side)
+    strip = np.full((height, side + margin, 3), _BACKGROUND, dtype=np.uint8)
+    strip[band : band + side, :side] = panel
+    letters = 0.026 * height
+    _text(strip, _shorten(title, letters, side), (0, band / 2), letters, _MUTED)
+    return np.concatenate([frame, strip], axis=1)
+
+
 def grid(frames: Sequence[np.ndarray]) -> np.ndarray:
     """Tile frames of one shape (H, W, 3) into one picture, two columns where there is more than one frame."""
     if len(frames) == 1:

@@ -7,6 +7,7 @@ and time limits.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +15,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .core import ALL, RENDER_MODES, FreeViewing, Rows, Simulator, Task, World
+from .core import ALL, RENDER_MODES, Rows, Simulator, World
+from .tasks import FreeViewing, Task
 
 
 class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
@@ -40,6 +42,11 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         """What there is to see."""
         return self.simulator.world
 
+    @property
+    def task(self) -> Task:
+        """What counts."""
+        return self.simulator.task
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -47,8 +54,8 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
         Args:
             seed: non-negative int; None goes on with the seed in use (drawn afresh at the first reset).
-            options: `{"variation": {name: value}}` forces factors of variation for this episode, all its steps; no
-                other option is known.
+            options: `{"variation": {name: value}}` forces factors of variation for this episode, all its steps. The
+                others are the task's, such as `{"goal_angle": 60}`.
 
         Returns:
             The observation, and the info: the pose, `label`, `index`, `motion_realised` and `motion_commanded` (both
@@ -57,9 +64,7 @@ class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         Raises:
             ValueError: if an option or factor is unknown, or a value out of range; nothing has changed then.
         """
-        options = dict(options or {})
-        forced = self.simulator.checked_variation(options.pop("variation", None))
-        _reject_options(options)
+        forced = self.simulator.checked_options(options or {}, ALL)
         super().reset(seed=seed)
         if seed is not None:
             self.simulator.seed(ALL, np.array([seed % 2**64], dtype=np.uint64))
@@ -164,6 +169,11 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         """What there is to see."""
         return self.simulator.world
 
+    @property
+    def task(self) -> Task:
+        """What counts."""
+        return self.simulator.task
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -173,8 +183,8 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
             seed: s gives sub-environment i the seed s + i; a list gives each its own (None: goes on); None goes
                 on with the seeds in use (drawn afresh at the first reset).
             options: `{"reset_mask": (B,) bool array}` resets only those rows; `{"variation": {name: value}}` forces
-                factors of variation for the episodes that begin, a number for all of them or an array (B,) with one
-                for each row (autoreset then draws again); no other option is known.
+                factors of variation for the episodes that begin (autoreset then draws again). The others are the
+                task's, such as `{"goal_angle": 60}`. A value is a number or (B,) numbers, one for each row.
 
         Returns:
             The observation and the info of all rows; the masks `_key` say which were reset.
@@ -186,14 +196,13 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         seeds = _checked_seeds(seed, self.num_envs)
         options = dict(options or {})
         mask = _checked_mask(options.pop("reset_mask", None), self.num_envs)
-        forced = self.simulator.checked_variation(options.pop("variation", None))
-        _reject_options(options)
         if not self._started and not mask.all():
             raise ValueError("the first reset must start every sub-environment: leave reset_mask out")
+        rows = ALL if mask.all() else np.flatnonzero(mask)
+        forced = self.simulator.checked_options(options, rows)
         super().reset(seed=seeds[0])
         self._seed(seeds, mask)
         self._started = True
-        rows = ALL if mask.all() else np.flatnonzero(mask)
         self._observation = {key: value.copy() for key, value in self._observation.items()}
         self._merge(rows, self.simulator.begin(rows, forced))
         self._done[rows] = False
@@ -319,6 +328,48 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
             self._window.show(grid(frames), f"{type(self).__name__}")
 
 
+class ComposedEnv(GlimpseEnv):
+    """A single environment whose World x Task a function composes: a subclass names it and is its page.
+
+    Args:
+        arguments, options: of `compose`.
+        render_mode: None, "rgb_array" or "human".
+    """
+
+    compose: Callable[..., tuple[World, Task]]
+
+    def __init__(self, *arguments: Any, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(*self.compose(*arguments, **options), render_mode=render_mode)
+
+
+class ComposedVectorEnv(GlimpseVectorEnv):
+    """The same, batched.
+
+    Args:
+        arguments, options: of `compose`.
+        num_envs, max_episode_steps, autoreset_mode, render_mode: as in `GlimpseVectorEnv`.
+    """
+
+    compose: Callable[..., tuple[World, Task]]
+
+    def __init__(
+        self,
+        *arguments: Any,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            *self.compose(*arguments, **options),
+            num_envs=num_envs,
+            max_episode_steps=max_episode_steps,
+            autoreset_mode=autoreset_mode,
+            render_mode=render_mode,
+        )
+
+
 class _Screen:
     """A window that is opened when the first frame is shown; survives pickling as one not yet opened."""
 
@@ -404,8 +455,3 @@ def _checked_mask(mask: Any, num_envs: int) -> np.ndarray:
     if not mask.any():
         raise ValueError('options["reset_mask"] names no sub-environment: at least one entry must be True')
     return mask
-
-
-def _reject_options(options: dict[str, Any] | None) -> None:
-    if options:
-        raise ValueError(f'unknown reset options {sorted(options)}; known are "variation" and vector "reset_mask"')

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import tyro
 
 from .. import envs as _envs
-from ..agents.scripted import Agent
+from ..agents.oracles import OracleAgent
+from ..agents.scripted import Agent, RandomAgent
 from ..envs.environment import GlimpseEnv
-from .config import AgentName, make_agent
+from .config import make_agent
 from .recording import Recorder
 
 
@@ -24,8 +26,9 @@ class RolloutConfig:
 
     env: str = "GlimpseWorld/Saccade-v0"
     """Environment id."""
-    agent: AgentName = "random"
-    """Who acts: uniform random motions; independent poses; or saliency, which looks at images only."""
+    agent: Literal["random", "independent", "saliency", "oracle"] = "random"
+    """Who acts: uniform random actions; independent poses; saliency, which looks at images only; or the oracle, which
+    knows everything and solves the task."""
     render: Literal["human", "none"] = "none"
     """"human" opens a window."""
     record: Path | None = None
@@ -56,8 +59,16 @@ def main(arguments: list[str]) -> None:
         print(f"recorded {config.record}")
 
 
+class _Episode(NamedTuple):
+    """One episode: a line about it, its return, and whether it was a success (None where nothing counts)."""
+
+    line: str
+    total: float
+    success: bool | None
+
+
 def rollout(config: RolloutConfig) -> list[str]:
-    """Play `config.episodes` episodes and return a line about each."""
+    """Play `config.episodes` episodes and return a line about each, and one about all."""
     if config.episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {config.episodes}")
     with ExitStack() as stack:
@@ -74,11 +85,29 @@ def rollout(config: RolloutConfig) -> list[str]:
         stack.callback(env.close)
         core = env.unwrapped
         assert isinstance(core, GlimpseEnv)
-        agent = make_agent(config.agent, core.world, 1, np.random.default_rng([config.seed, 1]))
-        return [_play(env, core, agent, recorder, config.seed if n == 0 else None, n) for n in range(config.episodes)]
+        agent = _make_player(config, core)
+        episodes = [
+            _play(env, core, agent, recorder, config.seed if n == 0 else None, n) for n in range(config.episodes)
+        ]
+    return [episode.line for episode in episodes] + [_summary(config, episodes)]
 
 
-def _play(env: Any, core: GlimpseEnv, agent: Agent, recorder: Recorder | None, seed: int | None, number: int) -> str:
+def _make_player(config: RolloutConfig, core: GlimpseEnv) -> Agent:
+    rng = np.random.default_rng([config.seed, 1])
+    if config.agent == "oracle":
+        return OracleAgent(lambda: core.task.oracle_actions(core.world))
+    if config.agent == "random":
+        return RandomAgent(1, core.simulator.action_space.shape[0], rng)
+    if core.simulator.action_space.shape != core.world.action_space.shape:
+        raise ValueError(
+            f"agent {config.agent!r} only moves, and {config.env} asks for more: use --agent random or oracle"
+        )
+    return make_agent(config.agent, core.world, 1, rng)
+
+
+def _play(
+    env: Any, core: GlimpseEnv, agent: Agent, recorder: Recorder | None, seed: int | None, number: int
+) -> _Episode:
     observation, info = env.reset(seed=seed)
     steps, total, done = 0, 0.0, False
     while True:
@@ -86,10 +115,32 @@ def _play(env: Any, core: GlimpseEnv, agent: Agent, recorder: Recorder | None, s
             recorder.add(core.simulator.frame(0))
         if done or core.window_closed:
             label = core.world.class_names[int(info["label"])]
-            return f"episode {number + 1}: {label} (index {int(info['index'])}), {steps} steps, return {total:g}"
+            line = f"episode {number + 1}: {label} (index {int(info['index'])}), {steps} steps, return {total:g}"
+            return _Episode(line, total, bool(info["success"]) if "success" in info else None)
         action = agent.act(_batched(observation), _batched(info))[0].astype(np.float32)
         observation, reward, terminated, truncated, info = env.step(action)
         steps, total, done = steps + 1, total + float(reward), terminated or truncated
+
+
+def _summary(config: RolloutConfig, episodes: list[_Episode]) -> str:
+    """Return a line with mean return and success rate, each with its 95 % interval: normal, and Wilson's."""
+    count, returns = len(episodes), np.array([episode.total for episode in episodes])
+    line = f"{config.env}, agent {config.agent}, {count} episodes: mean return {returns.mean():.3f}"
+    if count > 1:
+        line += f" +- {1.96 * returns.std(ddof=1) / math.sqrt(count):.3f}"
+    successes = [episode.success for episode in episodes if episode.success is not None]
+    if not successes:
+        return line
+    low, high = _wilson(sum(successes), count)
+    return f"{line}, success {100 * sum(successes) / count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _wilson(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval (1927) of a proportion."""
+    share, spread = successes / count, z**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return middle - half, middle + half
 
 
 def _batched(values: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from glimpseworld.envs.display import axes_in_view, rotation_frame, saccade_frame
+from glimpseworld.envs.display import axes_in_view, rotation_frame, saccade_frame, with_panel
 from glimpseworld.envs.window import Window
 from glimpseworld.experiments.recording import Recorder
 
@@ -444,3 +444,21 @@ def test_frames_are_added_inside_the_block_only(tmp_path):
     recorder = Recorder(tmp_path / "a.gif", 5)
     with pytest.raises(RuntimeError, match="with Recorder"):
         recorder.add(shade(1))
+
+
+def test_a_further_panel_stands_at_the_right_end_as_large_as_the_others():
+    frame = draw()
+    wider = with_panel(frame, "Goal", np.full((8, 8, 3), MAGENTA, np.uint8))
+    assert frame.shape[0] == wider.shape[0]
+    np.testing.assert_array_equal(wider[:, : frame.shape[1]], frame)
+    x0, x1, y0, y1 = extent(wider, MAGENTA)
+    margin, side = 16, 312
+    assert (x0, x1, x1 - x0, y1 - y0) == (frame.shape[1], wider.shape[1] - margin, side, side)
+    assert (y0, y1) == (36, 36 + side)
+    word = with_panel(frame, "Find", "mug")[36 : 36 + side, frame.shape[1] : -margin]
+    letters = extent(word, BOX)
+    assert middle(letters) == pytest.approx((side / 2, side / 2), abs=6)
+    long = with_panel(frame, "Find", "a" * 200)
+    assert long.shape == wider.shape
+    grey_goal = with_panel(frame, "Goal", np.full((8, 8, 1), 77, np.uint8))
+    assert (grey_goal[180, frame.shape[1] + 50] == 77).all()

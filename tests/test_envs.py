@@ -11,8 +11,8 @@ from batches import equal, row_of
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import glimpseworld.envs as envs
 from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
+from glimpseworld.envs.registration import WORLD_IDS
 from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv
 from glimpseworld.envs.wrappers import FrameStack
 
@@ -24,7 +24,7 @@ def kwargs_of(env_id, toy_images):
     return {"images": toy_images, "glimpse_size": 8} if "Saccade" in env_id else dict(ROTATION)
 
 
-@pytest.fixture(params=envs.ENV_IDS)
+@pytest.fixture(params=WORLD_IDS)
 def env_id(request):
     return request.param
 

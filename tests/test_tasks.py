@@ -5,20 +5,21 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from glimpseworld.envs.core import Task
 from glimpseworld.envs.environment import GlimpseEnv, GlimpseVectorEnv
 from glimpseworld.envs.saccade import SaccadeWorld
+from glimpseworld.envs.tasks import Task
 
 
 class ReachTheRight(Task):
     """Ends once the gaze is further right than a threshold drawn with the episode; the reward is the x position."""
 
+    def bind(self, num_envs, world):
+        self.threshold = np.zeros((num_envs, 1))
+
     def observation_spaces(self, world):
         return {"threshold": spaces.Box(-1, 1, (1,), np.float64)}
 
-    def begin(self, rows, draws, world):
-        if not hasattr(self, "threshold"):
-            self.threshold = np.zeros((len(world.pose), 1))
+    def begin(self, rows, draws, world, options):
         self.threshold[rows] = 0.7 * draws.uniform(9, 1)
 
     def score(self, rows, actions, world):
