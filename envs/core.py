@@ -123,6 +123,18 @@ class World(ABC):
             (n, H, W, C) uint8, an array of its own.
         """
 
+    def another_view(self, rows: Rows, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Return what is seen in the episodes of `rows` from other poses, as of a goal; (n, H, W, C) uint8.
+
+        Factors of variation that hold for an episode hold here too; those of a step are drawn from `uniform`.
+
+        Args:
+            rows: the sub-environments.
+            poses: (n, P).
+            uniform: (n, `view_randomness`) in [0, 1).
+        """
+        return self.view(self.info()["index"][rows], poses, uniform)
+
     @property
     def view_randomness(self) -> int:
         """How many uniforms `view` takes for each view: 4, or more where more factors of variation are drawn."""

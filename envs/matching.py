@@ -80,8 +80,8 @@ class Matching(PoseGoalTask):
     def begin(self, rows: Rows, draws: EpisodeDraws, world: World, options: dict[str, np.ndarray]) -> None:
         """Set the goals and see what they look like."""
         super().begin(rows, draws, world, options)
-        index = world.info()["index"][rows]
-        self._goal_view[rows] = world.view(index, self._goal[rows], draws.uniform(DRAW_GOAL_VIEW, 4))
+        uniform = draws.uniform(DRAW_GOAL_VIEW, world.view_randomness)
+        self._goal_view[rows] = world.another_view(rows, self._goal[rows], uniform)
 
     def observe(self, rows: Rows) -> dict[str, np.ndarray]:
         """Return the goal view."""
@@ -121,12 +121,13 @@ class Reach(Matching):
         self.reach = reach
 
     def goals_at(self, starts: np.ndarray, distances: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-        """Go (n,) image units from (n, 2) positions, in a direction that ends within reach.
+        """Go (n,) image units from (n, 2) positions, or (n, 3) with their zoom, in a direction that ends within reach.
 
         Quadrant by quadrant: with room (a, b) to the borders, d (cos t, sin t) is within reach for t between
         acos(a / d) and asin(b / d).
         """
         signs = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+        starts, zooms = starts[:, :2], starts[:, 2:]
         room = self.reach - signs * starts[:, None, :]  # (n, 4, 2)
         share = (room / np.maximum(distances, 1e-12)[:, None, None]).clip(0.0, 1.0)
         low, high = np.arccos(share[..., 0]), np.arcsin(share[..., 1])
@@ -138,7 +139,8 @@ class Reach(Matching):
         rows = np.arange(len(quadrant))
         angle = low[rows, quadrant] + along - (ends - width)[rows, quadrant]
         direction = signs[quadrant] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return (starts + distances[:, None] * direction).clip(-self.reach, self.reach)
+        ends = (starts + distances[:, None] * direction).clip(-self.reach, self.reach)
+        return np.concatenate([ends, zooms], axis=1)
 
 
 def compose_reorientation(
@@ -262,7 +264,7 @@ class SaccadeReachEnv(ComposedEnv):
 
     ## Observation space
     `Dict`: `glimpse` and `motion` as in `GlimpseWorld/Saccade-v0`; `goal` uint8, in the space of `glimpse`, the glimpse
-    at the goal, taken at the nearest whole pixel.
+    at the goal, taken at the nearest whole pixel (and at the zoom of the start, where there is one).
 
     ## Action space
     `Box(-1, 1, (2,), float32)`: the saccade, as in `GlimpseWorld/Saccade-v0`.

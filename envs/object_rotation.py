@@ -139,6 +139,11 @@ class ObjectRotationWorld(World):
         seeds = lambda: self.variation.seeds_from(uniform)  # noqa: E731
         return self._render(index, poses, self.variation.values_from(uniform), seeds)
 
+    def another_view(self, rows: Rows, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Render the objects of `rows` in (n, 4) other orientations: see `World.another_view`."""
+        seeds = lambda: self.variation.seeds_from(uniform)  # noqa: E731
+        return self._render(self._index[rows], poses, self.variation.values_of_another(rows, uniform), seeds)
+
     def _render(
         self,
         index: np.ndarray,

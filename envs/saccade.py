@@ -141,11 +141,23 @@ class SaccadeWorld(World):
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Take the glimpses at (n, A) poses of images `index`, (n, size, size, C) uint8; random if factors are."""
+        return self._view(index, poses, uniform, self.variation.values_from(uniform))
+
+    def another_view(self, rows: Rows, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Take the glimpses of the images of `rows` at (n, A) other poses: see `World.another_view`."""
+        return self._view(self._index[rows], poses, uniform, self.variation.values_of_another(rows, uniform))
+
+    def _view(
+        self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray, factors: dict[str, np.ndarray]
+    ) -> np.ndarray:
         scale = None if self.zoom is None else self._zoom_of(poses)
         glimpses = self.fovea.sample(self.images.images, index, self._corner_of(poses[:, :2]), scale)
-        factors = self.variation.values_from(uniform)
         seeds = lambda: self.variation.seeds_from(uniform)  # noqa: E731
         return sense(glimpses, factors["image_contrast"], factors["image_noise"], seeds)
+
+    def poses_at(self, rows: Rows, positions: np.ndarray) -> np.ndarray:
+        """Return (n, A) poses of `rows` at (n, 2) other positions: with zoom, at the zoom they have."""
+        return np.concatenate([positions, self.pose[rows][:, 2:]], axis=1)
 
     def priority_map(self, num_paths: int) -> PriorityMap:
         """Return an empty priority map for images of this size, with the settings `priority`."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from gymnasium import spaces
 
-from .core import Rows, World
+from .core import ALL, Rows, World
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv
 from .images import ImageSet
@@ -50,18 +50,20 @@ class Search(GoalTask):
 
     def begin(self, rows: Rows, draws: EpisodeDraws, world: World, options: dict[str, np.ndarray]) -> None:
         """Set target and cue."""
+        assert isinstance(world, SaccadeWorld)
         told = world.info()
-        index = told["index"][rows]
-        self._box[rows] = self.boxes[index]
+        self._box[rows] = self.boxes[told["index"][rows]]
         if self.cue == "glimpse":
-            self._cue[rows] = world.view(index, _centres(self._box[rows]), draws.uniform(DRAW_GOAL_VIEW, 4))
+            poses = world.poses_at(rows, _centres(self._box[rows]))
+            uniform = draws.uniform(DRAW_GOAL_VIEW, world.view_randomness)
+            self._cue[rows] = world.another_view(rows, poses, uniform)
         else:
             self._cue[rows] = np.eye(len(self._class_names), dtype=np.float32)[told["label"][rows]]
         super().begin(rows, draws, world, options)
 
     def distances(self, rows: Rows, world: World) -> np.ndarray:
         """Return how far the gaze is outside the boxes, image units; 0 within."""
-        box, position = self._box[rows], world.pose[rows]
+        box, position = self._box[rows], world.pose[rows][:, :2]
         outside = np.maximum(np.maximum(box[:, :2] - position, position - box[:, 2:]), 0.0)
         return np.linalg.norm(outside, axis=1)
 
@@ -81,11 +83,11 @@ class Search(GoalTask):
     def oracle_actions(self, world: World) -> np.ndarray:
         """Return the straight way to the middle of the box, or to what of it is within reach."""
         assert isinstance(world, SaccadeWorld)
-        return world.actions_towards(_centres(self._box).clip(-world.reach, world.reach))
+        return world.actions_towards(world.poses_at(ALL, _centres(self._box).clip(-world.reach, world.reach)))
 
 
 def compose_search(
-    images: str | ImageSet = "scenes",
+    images: str | ImageSet = "search",
     *,
     cue: Cue = "class",
     reward: Reward = "sparse",
@@ -150,7 +152,8 @@ class SaccadeSearchEnv(ComposedEnv):
     image units, 0 within; `success`, whether this step solved the episode.
 
     ## Arguments
-    - `images`: as in `GlimpseWorld/Saccade-v0`, with a box for each image.
+    - `images`: as in `GlimpseWorld/Saccade-v0`, with a box for each image: "search" (6 objects of different classes),
+      "search-easy" (3), "search-hard" (10), "scenes" (one), or an `ImageSet` that has boxes.
     - `cue`: "class" or "glimpse".
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every saccade (0.05).

@@ -205,10 +205,11 @@ class PoseGoalTask(GoalTask):
 def pose_distance(kind: Literal["translation", "rotation"], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return (n,) distances between poses: image units between positions (n, 2), degrees between quaternions (n, 4).
 
+    A zoom, the third number of a position with one, does not count.
     Degrees are geodesic: the angle of the rotation that takes one orientation to the other, in [0, 180].
     """
     if kind == "translation":
-        return np.linalg.norm(a - b, axis=1)
+        return np.linalg.norm((a - b)[:, :2], axis=1)
     b = np.where((a * b).sum(axis=1, keepdims=True) < 0, -b, b)
     return np.degrees(4 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1)))
 

@@ -146,6 +146,17 @@ class Variation:
             values[:, columns] = self._low[columns] + uniform[:, columns] * self._span[columns]
         return dict(zip(self.names, values.T, strict=True))
 
+    def values_of_another(self, rows: Rows, uniform: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the values, each (n,) float64, of another view in the episodes of `rows`.
+
+        Factors drawn at each step follow from (n, `randomness`) uniforms, unless they are forced; the others are as
+        they are.
+        """
+        values, columns = self._values[rows].copy(), self._drawn["step"]
+        drawn = self._low[columns] + uniform[:, columns] * self._span[columns]
+        values[:, columns] = np.where(np.isnan(self._forced[rows][:, columns]), drawn, values[:, columns])
+        return dict(zip(self.names, values.T, strict=True))
+
     @property
     def randomness(self) -> int:
         """How many uniforms decide on a view: factor i takes number i, and noise the one after the factors'."""

@@ -4,8 +4,9 @@ import numpy as np
 
 
 def row_of(batch, row):
-    """Return one row of every entry, also of dicts within, without masks."""
-    entries = {key: value for key, value in batch.items() if not key.startswith("_")}
+    """Return one row of every entry, also of dicts within, without masks and what is told of ended episodes."""
+    ended = ("final_obs", "final_info")
+    entries = {key: value for key, value in batch.items() if not key.startswith("_") and key not in ended}
     return {key: row_of(value, row) if isinstance(value, dict) else value[row] for key, value in entries.items()}
 
 

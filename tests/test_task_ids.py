@@ -5,6 +5,7 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
+from batches import equal, row_of
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
@@ -56,12 +57,6 @@ def make_vec(case, num_envs=3, **options):
     )
 
 
-def equal(a, b):
-    assert a.keys() == b.keys()
-    for key in a:
-        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
-
-
 def mixed_actions(vector, rng):
     """Random actions for most rows, the oracle's for some, so that episodes end apart."""
     actions = rng.uniform(-1.2, 1.2, vector.action_space.shape)
@@ -94,7 +89,7 @@ def test_sub_envs_that_end_apart_equal_single_ones(case, mode):
         assert vector.observation_space.contains(obs)
         for i, (single_obs, single_info) in enumerate(seen):
             equal({k: v[i] for k, v in obs.items()}, single_obs)
-            equal({k: info[k][i] for k in single_info}, single_info)
+            equal(row_of(info, i), single_info)
         if mode == AutoresetMode.DISABLED and ended.any():
             obs, info = vector.reset(options={"reset_mask": ended})
             seen = [single.reset() if e else s for single, e, s in zip(singles, ended, seen, strict=True)]
@@ -114,7 +109,7 @@ def test_sub_envs_that_end_apart_equal_single_ones(case, mode):
             seen[i] = (single_obs, single_info)
             if mode == AutoresetMode.SAME_STEP and ended[i]:
                 equal(info["final_obs"][i], single_obs)
-                equal({k: info["final_info"][k][i] for k in single_info}, single_info)
+                equal(row_of(info["final_info"], i), single_info)
                 seen[i] = single.reset()
         if mode == AutoresetMode.SAME_STEP:
             ended = np.zeros(3, dtype=bool)
@@ -183,7 +178,7 @@ def test_wrong_options_are_an_error_that_changes_nothing(case):
     vector, untouched = make_vec(case), make_vec(case)
     first = [env.reset(seed=3) for env in (vector, untouched)]
     equal(first[0][0], first[1][0])
-    with pytest.raises(ValueError, match=rf"unknown reset options \['speed'\].*{name or 'none'}"):
+    with pytest.raises(ValueError, match=rf"unknown reset options \['speed'\].*{name or 'variation'}"):
         vector.reset(seed=9, options={"speed": 1})
     if name is not None:
         for wrong, message in ((1000, "must be in"), (-1, "must be in"), (np.nan, "must be in"), ([1, 2], "shape")):
