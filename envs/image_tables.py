@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-TABLE_BYTES = 256 << 20
-"""Memory that one fovea's tables may take, at most (one image's at least)."""
+TABLE_BYTES = 1 << 30
+"""Memory that one fovea's tables may take, at most (one image's at least); it is taken as images are looked at. All of
+the built-in scenes fit."""
 
 PIXEL = {1: np.uint8, 2: np.uint16, 3: np.uint32, 4: np.uint32}
 """What holds a pixel of so many channels: three get a fourth byte, for whole words are copied several times faster."""
