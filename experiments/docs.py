@@ -128,11 +128,18 @@ def make_page(env_id: str) -> Page:
     text = inspect.getdoc(creator) or ""
     if any(parameter.default is parameter.empty for parameter in parameters.values()):
         return Page(env_id, text)
-    env = gym.make(env_id, render_mode="rgb_array", **{k: v for k, v in _SMALL.items() if k in parameters})
+    env = _make_small(env_id)
     try:
         return Page(env_id, text, repr(env.observation_space), repr(env.action_space), _picture(env))
     finally:
         env.close()
+
+
+def _make_small(env_id: str) -> gym.Env[Any, Any]:
+    try:
+        return gym.make(env_id, render_mode="rgb_array", **_SMALL)
+    except TypeError:  # a world of images has no families
+        return gym.make(env_id, render_mode="rgb_array", split=_SMALL["split"])
 
 
 def _picture(env: gym.Env[Any, Any]) -> np.ndarray:
