@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -208,12 +208,12 @@ def _duration(work: Callable[[], object], calls: int) -> float:
 def _against(row: Row, num_envs: int, ours: Callable[[], object], reference: Callable[[], object], s: float) -> Row:
     """Return `row` with rates, given functions that make `num_envs` glimpses a call."""
     a, b, ratio = compare(ours, reference, s)
-    return Row(**(asdict(row) | {"ours": a * num_envs, "reference": b * num_envs, "measured": ratio}))
+    return replace(row, ours=a * num_envs, reference=b * num_envs, measured=ratio)
 
 
 def _alone(row: Row, num_envs: int, ours: Callable[[], object], seconds: float, note: str) -> Row:
     """Return `row` with our rate only, and the reason in `note`."""
-    return Row(**(asdict(row) | {"ours": compare(ours, lambda: None, seconds)[0] * num_envs, "note": note}))
+    return replace(row, ours=compare(ours, lambda: None, seconds)[0] * num_envs, note=note)
 
 
 def stepper(env: Any, seed: int = 0) -> Callable[[], Any]:
@@ -308,9 +308,15 @@ def rotation_env(size: int, num_envs: int = 32) -> ObjectRotationVectorEnv:
     every = env.world.objects  # pyright: ignore[reportAttributeAccessIssue] - its world is an ObjectRotationWorld
     meshes = sorted((every.mesh(i) for i in range(len(every))), key=lambda mesh: len(mesh.faces))
     mesh = meshes[len(meshes) // 2]
-    ends = [np.array([0, len(part)]) for part in (mesh.vertices, mesh.faces)]
     env.world.objects = ObjectSet(  # pyright: ignore[reportAttributeAccessIssue]
-        mesh.vertices, mesh.faces, mesh.colors, *ends, np.zeros(1, np.int64), ("one",), "train"
+        mesh.vertices,
+        mesh.faces,
+        mesh.colors,
+        vertex_offsets=np.array([0, len(mesh.vertices)]),
+        face_offsets=np.array([0, len(mesh.faces)]),
+        labels=np.zeros(1, np.int64),
+        class_names=("one",),
+        split="train",
     )
     return env
 
@@ -360,7 +366,7 @@ def kernel_row(seconds: float, size: int = 64, tiny: int = 4) -> Row:
 
     _, _, ratio = compare(step, overhead, seconds)  # the time of the empty step in that of a full one
     row = Row("ObjectRotation, 32 x 64x64: share inside kernels", "", 0.6)
-    return Row(**(asdict(row) | {"ours": 1 - ratio, "measured": 1 - ratio}))
+    return replace(row, ours=1 - ratio, measured=1 - ratio)
 
 
 def import_rows() -> list[Row]:
