@@ -5,6 +5,7 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
+from batches import equal, row_of
 from scipy.spatial.transform import Rotation
 
 import glimpseworld.envs  # noqa: F401 - registers the ids
@@ -188,10 +189,8 @@ def test_noisy_sub_envs_equal_single_ones(toy_images, mode):
     rng = np.random.default_rng(0)
     for step in range(1, 16):
         for i, (single_obs, single_info) in enumerate(seen):
-            for key, value in single_obs.items():
-                np.testing.assert_array_equal(obs[key][i], value)
-            for key, value in single_info.items():
-                np.testing.assert_array_equal(info[key][i], value)
+            equal(row_of(obs, i), single_obs)
+            equal(row_of(info, i), single_info)
         actions = rng.uniform(-1, 1, (3, 2))
         obs, *_, info = vector.step(actions)
         fresh = step % 5 == 0 if mode == "NextStep" else step % 4 == 0
