@@ -41,6 +41,7 @@ def run(*arguments, cwd, **options):
         (["train", "quick", "--device", "abacus"], "cannot compute on device 'abacus'"),
         (["train", "quick", "--world", "saccade"], "rotation options have"),
         (["train", "quick", "--replay.capacity", "200"], "less than an episode"),
+        (["train", "quick-saccade", "--saccade.images", "nowhere"], "nowhere"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
@@ -48,6 +49,7 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_help_names_every_command(tmp_path):
