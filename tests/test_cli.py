@@ -42,6 +42,7 @@ def run(*arguments, cwd, **options):
         (["train", "quick", "--world", "saccade"], "rotation options have"),
         (["train", "quick", "--replay.capacity", "200"], "less than an episode"),
         (["train", "quick-saccade", "--saccade.images", "nowhere"], "nowhere"),
+        (["summary"], "no runs given"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
