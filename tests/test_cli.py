@@ -9,6 +9,7 @@ import time
 import pytest
 
 from glimpseworld.envs.objects import load_objects
+from glimpseworld.experiments.cli import COMMANDS
 from glimpseworld.experiments.config import HELD_OUT_MEMBERS
 
 TINY = [
@@ -56,7 +57,7 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
 def test_help_names_every_command(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("train", "evaluate", "summary", "dataset", "rollout", "docs"):
+    for command in COMMANDS:
         assert command in done.stdout
         helped = run(command, "--help", cwd=tmp_path)
         assert helped.returncode == 0
