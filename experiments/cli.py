@@ -10,10 +10,10 @@ COMMANDS = {
     "train": ("an agent acts and a seq-JEPA learns online from what it sees", "train_command"),
     "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
     "summary": ("evaluated runs side by side, seeds pooled", "summary"),
-    "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
     "rollout": ("watch or record an agent in an environment", "play"),
-    "docs": ("write the environments' documentation from their docstrings", "docs"),
+    "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
     "bench": ("how fast the environments are on this machine", "bench"),
+    "docs": ("write the environments' documentation from their docstrings", "docs"),
 }
 
 

@@ -42,6 +42,8 @@ class SummaryConfig:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     config = tyro.cli(SummaryConfig, args=arguments, prog="glimpseworld summary")
+    if not config.runs:
+        raise ValueError("no runs given: name the folders of evaluated runs, such as runs/*")
     print(summary_table([load_results(run) for run in config.runs]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,12 @@ def main(arguments: list[str]) -> None:
         folder, resume = new_run_folder(Path(config.folder), name, config.seed), False
         save_config(config, folder)
     print(f"run {folder}: {config.learner.total_steps} updates, {config.world} world. Resume with --resume {folder}")
-    train(config, folder, resume=resume)
+    try:
+        train(config, folder, resume=resume)
+    except Exception:
+        if not resume and not (folder / "metrics.csv").exists():  # it could not even begin, so that nothing is lost
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     if config.final_evaluation != "none":
         print("\nevaluating on held-out things")
         results = evaluate(EvaluateConfig(run=folder, effort=config.final_evaluation, device=config.device))

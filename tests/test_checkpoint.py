@@ -130,6 +130,34 @@ def test_a_kill_while_writing_leaves_the_last_good_checkpoint(tmp_path):
         assert state["steps"] >= 5
 
 
+def test_a_kill_while_replacing_a_checkpoint_leaves_a_whole_one(tmp_path):
+    """Killed when the second of the files that are in the way is removed."""
+    script = textwrap.dedent(
+        """
+        import os, signal, sys, numpy as np
+        from pathlib import Path
+        from glimpseworld.world_model.checkpoint import save_checkpoint
+        arrays = {"model": {"w": np.zeros(3)}, "replay": {"w": np.zeros(3)}}
+        save_checkpoint(Path(sys.argv[1]), 1, arrays, {"try": 0})
+        unlink, removed = os.unlink, []
+        def killing(*args, **options):
+            removed.append(args)
+            if len(removed) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            unlink(*args, **options)
+        os.unlink = killing
+        save_checkpoint(Path(sys.argv[1]), 1, arrays, {"try": 1})
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    last = latest_checkpoint(tmp_path)
+    assert last is not None
+    assert load_checkpoint(last)[1] == {"try": 1}
+    save_checkpoint(tmp_path, 2, {}, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000002"]
+
+
 def test_json_is_replaced_whole(tmp_path):
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from glimpseworld.envs.objects import load_objects
+from glimpseworld.experiments.cli import COMMANDS
 from glimpseworld.experiments.config import HELD_OUT_MEMBERS
 
 TINY = [
@@ -41,6 +42,8 @@ def run(*arguments, cwd, **options):
         (["train", "quick", "--device", "abacus"], "cannot compute on device 'abacus'"),
         (["train", "quick", "--world", "saccade"], "rotation options have"),
         (["train", "quick", "--replay.capacity", "200"], "less than an episode"),
+        (["train", "quick-saccade", "--saccade.images", "nowhere"], "nowhere"),
+        (["summary"], "no runs given"),
     ],
 )
 def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
@@ -48,12 +51,13 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_help_names_every_command(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("train", "evaluate", "summary", "dataset", "rollout", "docs"):
+    for command in COMMANDS:
         assert command in done.stdout
         helped = run(command, "--help", cwd=tmp_path)
         assert helped.returncode == 0

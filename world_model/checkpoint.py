@@ -49,14 +49,16 @@ def save_checkpoint(
             shutil.rmtree(leftover, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(dir=root, prefix=".writing-"))
         staged.chmod(0o777 & ~_umask())
+        replaced = root / ".writing-replaced"
         try:
             _write(staged, step, arrays, state)
             if final.exists():
-                shutil.rmtree(final)
+                final.rename(replaced)  # at once: one that is half removed would still look complete
             staged.rename(final)
             _flush(root)
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            for leftover in (staged, replaced):
+                shutil.rmtree(leftover, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         last = latest_checkpoint(root)
         raise CheckpointError(

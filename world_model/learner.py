@@ -19,7 +19,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How a seq-JEPA is optimised; the defaults are this project's recipe for small models, `paper()` the paper's.
+    """How a seq-JEPA is optimised; the defaults are this project's recipe for small models.
 
     Attributes:
         total_steps: Steps over which the schedules run.
