@@ -201,8 +201,10 @@ def test_motions_since_the_start_lead_home_and_the_start_itself_is_not_observed(
 
 
 def test_homing_refuses_what_is_no_task(toy_images):
-    with pytest.raises(ValueError, match="imposed must be at least 1"):
+    with pytest.raises(ValueError, match=r"imposed.* must be a whole number, at least 1"):
         SaccadeHomingEnv(toy_images, glimpse_size=8, imposed=0)
+    with pytest.raises(ValueError, match="whole number"):
+        SaccadeHomingEnv(toy_images, glimpse_size=8, imposed=2.5)
     with pytest.raises(ValueError, match="success radius"):
         SaccadeHomingEnv(toy_images, glimpse_size=8, success_radius=3.0)
     with pytest.raises(ValueError, match="reward"):
