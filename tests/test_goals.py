@@ -257,6 +257,7 @@ def test_reorientations_goal_looks_as_the_object_will_when_it_is_matched():
     assert np.abs(obs["glimpse"].astype(int) - goal).mean() < 0.5
     with pytest.raises(ValueError, match='rotation must be "free"'):
         ObjectReorientEnv(rotation="3diebench", **ROTATION)
+    assert ObjectReorientEnv(variation="3diebench", **ROTATION).world.rotation == "free"
     with pytest.raises(ValueError, match="goal_angle must be a pair"):
         ObjectReorientEnv(goal_angle=(5, 60), **ROTATION)
     with pytest.raises(ValueError, match="goal_angle must be a pair"):
