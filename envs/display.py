@@ -36,7 +36,7 @@ def saccade_frame(
     """Draw a saccade episode: the scene with its scanpath and fovea, the glimpse, and the priority map if there is one.
 
     Args:
-        image: (S, S, 3) uint8 RGB scene.
+        image: (S, S, C) uint8 scene, its channels shown as those of the glimpse.
         positions: (T, 2) scanpath so far, T >= 1, the current fixation last; (x, y) in image units: [-1, 1], +x right,
             +y down, 0 the centre. Position p is the continuous pixel coordinate (p + 1) / 2 * S; pixel i covers
             [i, i + 1).
@@ -54,8 +54,9 @@ def saccade_frame(
     Raises:
         ValueError: if a shape, a dtype or a size is not as above.
     """
-    _check_image("image", image, square=True)
-    glimpse = _as_rgb(glimpse)
+    image, glimpse = _as_rgb("image", image), _as_rgb("glimpse", glimpse)
+    if image.shape[0] != image.shape[1]:
+        raise ValueError(f"expected image of shape (S, S, C), got {image.shape}.")
     side = _panel_side(height)
     path = np.asarray(positions, dtype=np.float64)
     if path.ndim != 2 or path.shape[1] != 2 or len(path) == 0 or not np.isfinite(path).all():
@@ -148,19 +149,15 @@ def axes_in_view(orientation: ArrayLike, camera_theta: float = math.pi / 4) -> N
     return (camera @ Rotation.from_quat(quaternion).as_matrix()).T
 
 
-def _check_image(name: str, image: Image, square: bool = False) -> None:
-    expected = "(S, S, 3)" if square else "(H, W, 3)"
-    fits = (
-        image.ndim == 3 and image.shape[2] == 3 and image.size > 0 and (not square or image.shape[0] == image.shape[1])
-    )
-    if not fits or image.dtype != np.uint8:
-        raise ValueError(f"expected {name} of shape {expected} and dtype uint8, got {image.shape} {image.dtype}.")
+def _check_image(name: str, image: Image) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise ValueError(f"expected {name} of shape (H, W, 3) and dtype uint8, got {image.shape} {image.dtype}.")
 
 
-def _as_rgb(glimpse: Image) -> Image:
-    if glimpse.ndim != 3 or glimpse.size == 0 or glimpse.dtype != np.uint8:
-        raise ValueError(f"expected glimpse of shape (h, w, C) and dtype uint8, got {glimpse.shape} {glimpse.dtype}.")
-    return glimpse[..., :3] if glimpse.shape[2] >= 3 else np.repeat(glimpse[..., :1], 3, axis=2)
+def _as_rgb(name: str, image: Image) -> Image:
+    if image.ndim != 3 or image.size == 0 or image.dtype != np.uint8:
+        raise ValueError(f"expected {name} of shape (h, w, C) and dtype uint8, got {image.shape} {image.dtype}.")
+    return image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
 
 
 def _margin(height: int) -> int:
@@ -380,7 +377,7 @@ def with_panel(frame: Image, title: str, content: Image | str) -> Image:
         word = _shorten(content, letters, side - 2 * margin)
         _text(panel, word, (side / 2, side / 2), letters, _TEXT, align=0.5)
     else:
-        panel = _fit(_as_rgb(content), side)
+        panel = _fit(_as_rgb("content", content), side)
     strip = np.full((height, side + margin, 3), _BACKGROUND, dtype=np.uint8)
     strip[band : band + side, :side] = panel
     letters = 0.026 * height

@@ -10,6 +10,7 @@ import numpy as np
 from .glimpse import CropFovea, Fovea
 from .image_tables import BATCH, PIXEL, BoxTables, ImageTables, check_channels, pack, stack
 from .resampling import resample
+from .settings import is_numbers
 
 FoveaKind = Literal["crop", "multiscale", "logpolar", "blurred"]
 SCALES = (1, 2, 4)
@@ -58,6 +59,8 @@ class MultiscaleFovea(Fovea):
 
     def __init__(self, size: int, scales: Sequence[float] = SCALES, *, padding: int = 0) -> None:
         super().__init__(size, padding=padding)
+        if not is_numbers(scales):
+            raise ValueError(f"scales must be a list of numbers, such as [1, 2, 4], got {scales!r}")
         self.scales = tuple(scales)
         if (
             not self.scales

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from .resampling import padded_windows, resample
+from .settings import check_whole
 
 
 class Fovea(ABC):
@@ -18,8 +19,7 @@ class Fovea(ABC):
     """
 
     def __init__(self, size: int, *, padding: int = 0) -> None:
-        if size < 1:
-            raise ValueError(f"the glimpse size must be at least 1 pixel, got {size}")
+        check_whole("the glimpse's size in pixels", size, low=1)
         if not 0 <= padding <= 255:
             raise ValueError(f"the padding value must be in 0-255, got {padding}")
         self.size, self.padding = size, padding

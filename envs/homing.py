@@ -13,6 +13,7 @@ from .environment import ComposedEnv, ComposedVectorEnv
 from .images import ImageSet
 from .object_rotation import ObjectRotationWorld
 from .saccade import SaccadeWorld
+from .settings import check_whole
 from .tasks import DRAW_IMPOSED, PoseGoalTask, Reward, Task, pose_scale
 
 
@@ -27,8 +28,7 @@ class Homing(PoseGoalTask):
     """
 
     def __init__(self, *, imposed: int, tolerance: float, scale: float, reward: Reward, step_cost: float) -> None:
-        if imposed < 1:
-            raise ValueError(f"imposed must be at least 1 motion, got {imposed}")
+        check_whole("imposed, the number of motions,", imposed, low=1)
         if not 0 <= tolerance < scale:
             raise ValueError(f"the success radius must be in [0, {scale:g}), got {tolerance}")
         super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost)

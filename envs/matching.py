@@ -13,7 +13,7 @@ from .core import Rows, World
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv
 from .images import ImageSet
-from .object_rotation import ObjectRotationWorld
+from .object_rotation import ObjectRotationWorld, RotationRange
 from .rotations import canonical
 from .saccade import SaccadeWorld
 from .tasks import DRAW_GOAL, DRAW_GOAL_VIEW, PoseGoalTask, Reward, Task, pose_scale
@@ -150,6 +150,7 @@ def compose_reorientation(
     success_angle: float = 15.0,
     reward: Reward = "sparse",
     step_cost: float = 0.05,
+    rotation: RotationRange | None = None,
     **world: Any,
 ) -> tuple[World, Task]:
     """Return the world and the task of `ObjectReorientEnv`.
@@ -157,11 +158,11 @@ def compose_reorientation(
     Raises:
         ValueError: if the object does not turn freely.
     """
-    rotations = ObjectRotationWorld(objects, **world)
-    if rotations.rotation != "free":
+    if rotation not in (None, "free"):
         raise ValueError(
-            f'goals lie in every direction, so rotation must be "free" for reorientation, got {rotations.rotation!r}'
+            f'goals lie in every direction, so rotation must be "free" for reorientation, got {rotation!r}'
         )
+    rotations = ObjectRotationWorld(objects, rotation="free", **world)
     task = Reorient(
         goal_angle,
         option="goal_angle",
@@ -234,7 +235,7 @@ class ObjectReorientEnv(ComposedEnv):
     - `success_angle`: degrees (15).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every rotation (0.05).
-    - those of `GlimpseWorld/ObjectRotation-v0`, but `rotation`, which is "free".
+    - those of `GlimpseWorld/ObjectRotation-v0`, but `rotation`, which is "free", also with `variation="3diebench"`.
 
     ## Baselines
     `glimpseworld rollout --env GlimpseWorld/ObjectReorient-v0 --agent random --episodes 200`, and the same with

@@ -169,7 +169,14 @@ class ObjectRotationWorld(World):
         from .display import rotation_frame
 
         history = np.asarray(glimpses[-5:-1], dtype=np.uint8).reshape(-1, *glimpses[-1].shape)
-        return rotation_frame(glimpses[-1], history, poses[-1], label=self.objects.class_names[int(self._label[row])])
+        elevation = self.variation.values(np.array([row]))["camera_elevation"]
+        return rotation_frame(
+            glimpses[-1],
+            history,
+            poses[-1],
+            camera_theta=float(elevation[0]),
+            label=self.objects.class_names[int(self._label[row])],
+        )
 
     def _mesh(self, index: int) -> RayMesh:
         if index in self._prepared:

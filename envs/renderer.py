@@ -22,6 +22,7 @@ import numpy as np
 
 from .meshes import OBJECT_RADIUS
 from .normals import corner_normals, face_normals
+from .settings import check_whole
 from .stage import CAMERA_DISTANCE, CAMERA_POLAR, Stage, checks, shift_hues
 
 if TYPE_CHECKING:
@@ -251,8 +252,7 @@ class Renderer:
     """
 
     def __init__(self, size: int = 64, *, shadows: bool = True, threads: int | None = None) -> None:
-        if size < 1:
-            raise ValueError(f"size must be at least 1 pixel, got {size}")
+        check_whole("size in pixels", size, low=1)
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, or None for one a processor, got {threads}")
         self.size = size

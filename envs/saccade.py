@@ -17,7 +17,7 @@ from .foveae import FoveaKind, make_fovea
 from .images import ImageSet, load_images
 from .oculomotor import Oculomotor
 from .sensor import SENSOR_FACTORS, sense
-from .settings import settings_from
+from .settings import is_numbers, settings_from
 from .variation import Variation
 
 _DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR, _DRAW_VARIATION, _DRAW_NOISE = 1, 2, 40, 50, 51
@@ -231,7 +231,7 @@ def _priority_settings(options: dict[str, Any] | None, side: int) -> PrioritySet
 
 
 def _checked_zoom(zoom: Sequence[float]) -> tuple[float, float]:
-    if len(zoom) != 2 or not 0 < zoom[0] < zoom[1] < np.inf:
+    if not is_numbers(zoom) or len(zoom) != 2 or not 0 < zoom[0] < zoom[1] < np.inf:
         raise ValueError(
             f"zoom must be (nearest, farthest) image pixels per glimpse pixel, 0 < nearest < farthest; got {zoom}"
         )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 
@@ -49,3 +51,16 @@ def check_number(name: str, value: Any, *, low: float, high: float = math.inf, a
     if high < math.inf:
         expected += f" and at most {high:g}"
     raise ValueError(f"{name} must be a finite number {expected}, got {value!r}")
+
+
+def check_whole(name: str, value: Any, *, low: int) -> None:
+    """Raise a ValueError that calls the value `name`, unless it is a whole number from `low` on; 2.0 is none."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be a whole number, at least {low}, got {value!r}")
+
+
+def is_numbers(value: Any) -> bool:
+    """Return whether `value` is a sequence or an array of numbers."""
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str):
+        return False
+    return all(isinstance(number, Real) for number in value)

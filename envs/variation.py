@@ -95,6 +95,8 @@ class Variation:
 
     def __init__(self, factors: Sequence[Factor], purpose: int, specification: Mapping[str, Any] | None = None) -> None:
         wanted = {} if specification is None else specification
+        if not isinstance(wanted, Mapping):
+            raise ValueError(f"variation must be None or a dict of factors, got {wanted!r}")
         self.names = tuple(factor.name for factor in factors)
         for name in wanted:
             if name not in self.names:

@@ -9,14 +9,12 @@ import gymnasium as gym
 import numpy as np
 import tyro
 
-from .. import envs as _envs
-from ..agents.scripted import Agent, RandomAgent
+from ..agents.scripted import Agent
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.episodes import Episodes
 from ..world_model.episodes import load_episodes as load_npz
 from ..world_model.motion import MotionKind
-from .config import AgentName, make_agent
-from .play import parsed_options
+from .play import PlayerName, check_id, make_player, parsed_options
 
 _MINARI = "minari:"
 
@@ -29,8 +27,9 @@ class DatasetConfig:
     """Where to: a file FILE.npz, or minari:NAME for a local Minari data set, such as minari:saccade/random-v0."""
     env: str = "GlimpseWorld/Saccade-v0"
     """Environment id."""
-    agent: AgentName = "random"
-    """Who acts: uniform random actions; independent poses; or saliency, which looks at images only."""
+    agent: PlayerName = "random"
+    """Who acts: uniform random actions; independent poses; saliency, which looks at images only; or the oracle, which
+    knows everything and solves the task."""
     episodes: int = 100
     """How many episodes."""
     num_envs: int = 16
@@ -88,8 +87,7 @@ def record(config: DatasetConfig) -> Episodes:
     """
     if config.episodes < 1 or config.num_envs < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {config.episodes} and {config.num_envs}")
-    if config.env not in _envs.ENV_IDS:
-        raise ValueError(f"no environment {config.env!r}; there are {', '.join(_envs.ENV_IDS)}")
+    check_id(config.env)
     count = min(config.num_envs, config.episodes)
     kwargs = {"split": config.split, **parsed_options(config.env_options)}
     try:
@@ -102,11 +100,7 @@ def record(config: DatasetConfig) -> Episodes:
             raise ValueError(f"expected actions of a Box space to record, {config.env} has {envs.single_action_space}")
         if envs.max_episode_steps is None:
             raise ValueError("whole episodes are recorded, so they must end: give max_episode_steps a number")
-        rng = np.random.default_rng([config.seed, 1])
-        if config.agent == "random":  # over all of the action, of which a task may take a part
-            agent: Agent = RandomAgent(count, envs.single_action_space.shape[0], rng)
-        else:
-            agent = make_agent(config.agent, envs.world, count, rng)
+        agent = make_player(config.agent, config.env, envs.simulator, np.random.default_rng([config.seed, 1]))
         source = {"env": config.env, "kwargs": kwargs, "seed": config.seed, "num_envs": count, "agent": config.agent}
         return _record(envs, agent, config.seed, config.episodes, source)
     finally:

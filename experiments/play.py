@@ -15,9 +15,12 @@ import tyro
 from .. import envs as _envs
 from ..agents.oracles import OracleAgent
 from ..agents.scripted import Agent, RandomAgent
+from ..envs.core import Simulator
 from ..envs.environment import GlimpseEnv
 from .config import make_agent
 from .recording import Recorder
+
+PlayerName = Literal["random", "independent", "saliency", "oracle"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class RolloutConfig:
 
     env: str = "GlimpseWorld/Saccade-v0"
     """Environment id."""
-    agent: Literal["random", "independent", "saliency", "oracle"] = "random"
+    agent: PlayerName = "random"
     """Who acts: uniform random actions; independent poses; saliency, which looks at images only; or the oracle, which
     knows everything and solves the task."""
     render: Literal["human", "none"] = "none"
@@ -74,8 +77,7 @@ def rollout(config: RolloutConfig) -> list[str]:
     with ExitStack() as stack:
         recorder = stack.enter_context(Recorder(config.record, fps=config.fps)) if config.record else None
         wanted = "human" if config.render == "human" else "rgb_array" if recorder else None
-        if config.env not in _envs.ENV_IDS:
-            raise ValueError(f"no environment {config.env!r}; there are {', '.join(_envs.ENV_IDS)}")
+        check_id(config.env)
         try:
             env = gym.make(
                 config.env, render_mode=wanted, **{"split": config.split, **parsed_options(config.env_options)}
@@ -85,24 +87,35 @@ def rollout(config: RolloutConfig) -> list[str]:
         stack.callback(env.close)
         core = env.unwrapped
         assert isinstance(core, GlimpseEnv)
-        agent = _make_player(config, core)
+        agent = make_player(config.agent, config.env, core.simulator, np.random.default_rng([config.seed, 1]))
         episodes = [
             _play(env, core, agent, recorder, config.seed if n == 0 else None, n) for n in range(config.episodes)
         ]
     return [episode.line for episode in episodes] + [_summary(config, episodes)]
 
 
-def _make_player(config: RolloutConfig, core: GlimpseEnv) -> Agent:
-    rng = np.random.default_rng([config.seed, 1])
-    if config.agent == "oracle":
-        return OracleAgent(lambda: core.task.oracle_actions(core.world))
-    if config.agent == "random":
-        return RandomAgent(1, core.simulator.action_space.shape[0], rng)
-    if core.simulator.action_space.shape != core.world.action_space.shape:
-        raise ValueError(
-            f"agent {config.agent!r} only moves, and {config.env} asks for more: use --agent random or oracle"
-        )
-    return make_agent(config.agent, core.world, 1, rng)
+def check_id(env_id: str) -> None:
+    """Raise ValueError, with the ids there are, unless `env_id` is one of them."""
+    known = (*_envs.ENV_IDS, *_envs.DATA_ENV_IDS)
+    if env_id not in known:
+        raise ValueError(f"no environment {env_id!r}; there are {', '.join(known)}")
+
+
+def make_player(name: PlayerName, env_id: str, simulator: Simulator, rng: np.random.Generator) -> Agent:
+    """Return the agent called `name` for the rows of `simulator`, which is that of an environment `env_id`.
+
+    Raises:
+        ValueError: if it cannot act there.
+    """
+    world, task = simulator.world, simulator.task
+    if name == "oracle":
+        return OracleAgent(lambda: task.oracle_actions(world))
+    size = simulator.action_space.shape[0]
+    if name == "random":  # over all of the action, of which a task may take a part
+        return RandomAgent(simulator.num_envs, size, rng)
+    if size != world.action_space.shape[0]:
+        raise ValueError(f"agent {name!r} only moves, and {env_id} asks for more: use --agent random or oracle")
+    return make_agent(name, world, simulator.num_envs, rng)
 
 
 def _play(

@@ -128,6 +128,12 @@ def test_the_glimpse_shows_its_first_three_channels_or_grey():
     assert tuple(draw(glimpse=grey(8, 8, 1))[200, 500]) == (90, 90, 90)
 
 
+def test_a_grey_scene_is_drawn_grey():
+    """As of an array file of grey images; the rest of the frame is that of the same scene in RGB."""
+    scene = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    np.testing.assert_array_equal(draw(scene), draw(np.repeat(scene, 3, axis=2)))
+
+
 def test_the_glimpse_is_upright():
     glimpse = np.zeros((8, 8, 3), np.uint8)
     glimpse[1, 6] = MAGENTA

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from glimpseworld.envs.core import FreeViewing
 from glimpseworld.envs.environment import GlimpseVectorEnv
 from glimpseworld.envs.saccade import SaccadeWorld
+from glimpseworld.envs.tasks import FreeViewing
 from glimpseworld.experiments import dataset
 from glimpseworld.experiments.config import make_agent
 from glimpseworld.experiments.dataset import DatasetConfig, load_episodes, record, save_episodes
@@ -266,6 +266,20 @@ def test_the_command_records(tmp_path, capsys):
     assert len(load_episodes(str(out))) == 3
 
 
+@pytest.mark.parametrize("stop", ["true", "false"])
+def test_the_oracle_records_as_the_all_knowing_agent_it_is(stop):
+    options = {**SMALL, "stop": stop}
+    config = DatasetConfig(
+        out="", env="GlimpseWorld/ObjectClassify-v0", agent="oracle", episodes=3, env_options=options
+    )
+    episodes = record(config)
+    said = ~episodes.first
+    families = episodes.actions.shape[1] - 3 - (stop == "true")
+    told = episodes.actions[said, 3 : 3 + families].argmax(axis=1)
+    np.testing.assert_array_equal(told, np.repeat(episodes.label, 1 if stop == "true" else 4))
+    assert episodes.terminated.any() == (stop == "true")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -274,6 +288,8 @@ def test_the_command_records(tmp_path, capsys):
         (["data.npz", "--env", "GlimpseWorld/Juggling-v0"], "no environment"),
         (["data.npz", "--env-options", "colour", "1"], "does not take these options"),
         (["data.npz", "--env", ROTATION, *OPTIONS, "max_episode_steps", "-1"], "must end"),
+        (["data.npz", "--env", ROTATION, "--agent", "oracle", *OPTIONS], "has no goal"),
+        (["data.npz", "--env", "GlimpseWorld/ObjectClassify-v0", "--agent", "independent", *OPTIONS], "only moves"),
     ],
 )
 def test_a_wrong_call_says_what_to_do(tmp_path, monkeypatch, arguments, message):

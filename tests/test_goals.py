@@ -201,8 +201,10 @@ def test_motions_since_the_start_lead_home_and_the_start_itself_is_not_observed(
 
 
 def test_homing_refuses_what_is_no_task(toy_images):
-    with pytest.raises(ValueError, match="imposed must be at least 1"):
+    with pytest.raises(ValueError, match=r"imposed.* must be a whole number, at least 1"):
         SaccadeHomingEnv(toy_images, glimpse_size=8, imposed=0)
+    with pytest.raises(ValueError, match="whole number"):
+        SaccadeHomingEnv(toy_images, glimpse_size=8, imposed=2.5)
     with pytest.raises(ValueError, match="success radius"):
         SaccadeHomingEnv(toy_images, glimpse_size=8, success_radius=3.0)
     with pytest.raises(ValueError, match="reward"):
@@ -255,6 +257,7 @@ def test_reorientations_goal_looks_as_the_object_will_when_it_is_matched():
     assert np.abs(obs["glimpse"].astype(int) - goal).mean() < 0.5
     with pytest.raises(ValueError, match='rotation must be "free"'):
         ObjectReorientEnv(rotation="3diebench", **ROTATION)
+    assert ObjectReorientEnv(variation="3diebench", **ROTATION).world.rotation == "free"
     with pytest.raises(ValueError, match="goal_angle must be a pair"):
         ObjectReorientEnv(goal_angle=(5, 60), **ROTATION)
     with pytest.raises(ValueError, match="goal_angle must be a pair"):

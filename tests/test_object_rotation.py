@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from glimpseworld.agents.rollout import Rollout
 from glimpseworld.agents.scripted import IndependentAgent
+from glimpseworld.envs.display import rotation_frame
 from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRotationWorld
 from glimpseworld.envs.rotations import uniform_rotations
 
@@ -152,3 +153,13 @@ def test_the_independent_agent_gives_iid_views():
     share = np.histogram(euler, 4, (-np.pi / 2, np.pi / 2))[0] / euler.size
     np.testing.assert_allclose(share, 0.25, atol=0.03)
     assert abs(np.corrcoef(euler[:-1, :, 0].ravel(), euler[1:, :, 0].ravel())[0, 1]) < 0.07
+
+
+def test_a_frame_draws_the_axes_as_the_camera_of_the_episode_sees_them():
+    envs = ObjectRotationVectorEnv(num_envs=2, render_mode="rgb_array", **SMALL)
+    observation, info = envs.reset(seed=0, options={"variation": {"camera_elevation": np.array([0.2, 1.1])}})
+    for row, frame in enumerate(envs.render()):
+        view, label = observation["glimpse"][row], envs.world.class_names[info["label"][row]]
+        elevation = info["variation"]["camera_elevation"][row]
+        expected = rotation_frame(view, view[None][:0], info["orientation"][row], camera_theta=elevation, label=label)
+        np.testing.assert_array_equal(frame, expected)

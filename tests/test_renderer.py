@@ -338,8 +338,9 @@ def test_wrong_out_is_refused(cube: RayMesh, out: np.ndarray) -> None:
 
 
 def test_other_wrong_input_is_refused(cube: RayMesh) -> None:
-    with pytest.raises(ValueError, match="size"):
-        Renderer(0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match="size in pixels must be a whole number"):
+            Renderer(size)
     with pytest.raises(ValueError, match="threads"):
         Renderer(8, threads=0)
     with pytest.raises(ValueError, match="1 views"):

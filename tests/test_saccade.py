@@ -128,7 +128,12 @@ def test_view_agrees_with_acting(toy_images):
     ("options", "message"),
     [
         ({"glimpse_size": 41}, "does not fit"),
-        ({"glimpse_size": 0}, "at least 1 pixel"),
+        ({"glimpse_size": 0}, "size in pixels must be a whole number, at least 1, got 0"),
+        ({"glimpse_size": 8.0}, "whole number"),
+        ({"zoom": 2}, r"zoom must be \(nearest, farthest\)"),
+        ({"zoom": [1, None]}, r"zoom must be \(nearest, farthest\)"),
+        ({"fovea": "multiscale", "scales": 3}, "list of numbers"),
+        ({"variation": ["image_noise"]}, "variation must be None or a dict"),
         ({"reach": 1.5}, "reach must be"),
         ({"max_amplitude": 0}, "max_amplitude must be"),
         ({"start": "left"}, "start must be"),

@@ -22,6 +22,7 @@ from glimpseworld.envs.environment import GlimpseVectorEnv
 from glimpseworld.envs.splits import SPLITS, dealt_to
 from glimpseworld.envs.stored_view_files import StoredViews, load_stored_views
 from glimpseworld.envs.stored_views import StoredViewsEnv, StoredViewsVectorEnv, StoredViewsWorld
+from glimpseworld.experiments import dataset, play
 from glimpseworld.experiments.view_sets import make_view_set
 from glimpseworld.world_model.replay import SequenceReplay
 from glimpseworld.world_model.stored_sequences import StoredSequences
@@ -325,6 +326,25 @@ def test_an_env_like_any_other(tree):
     copy = pickle.loads(pickle.dumps(env))
     for action in np.random.default_rng(0).uniform(-1, 1, (3, 3)):
         np.testing.assert_array_equal(env.step(action)[0]["glimpse"], copy.step(action)[0]["glimpse"])
+
+
+def test_the_commands_take_it(tree, tmp_path, capsys):
+    options = {"source": tree, "size": 16, "views_per_object": VIEWS, "max_episode_steps": 3}
+    command = [
+        "--env",
+        ENV_ID,
+        "--split",
+        "train",
+        "--env-options",
+        *(str(x) for pair in options.items() for x in pair),
+    ]
+    play.main(["--agent", "independent", "--record", str(tmp_path / "film.png"), *command])
+    assert "3 steps, return 0" in capsys.readouterr().out
+    assert (tmp_path / "film.png").stat().st_size > 1000
+    dataset.main([str(tmp_path / "data.npz"), "--episodes", "2", *command])
+    views = dataset.load_episodes(str(tmp_path / "data.npz")).views
+    assert views.shape == (8, 16, 16, 3)
+    assert set(views.max(axis=(1, 2, 3)).tolist()) <= set(load(tree).views.max(axis=(2, 3, 4)).reshape(-1).tolist())
 
 
 def test_state_restores_the_future(tree):
