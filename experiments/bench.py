@@ -155,13 +155,13 @@ def machine() -> dict[str, Any]:
 def bench_table(results: dict[str, Any]) -> str:
     """Return machine and rows as text."""
     lines = [", ".join(f"{key} {value}" for key, value in results["machine"].items() if value is not None), ""]
-    lines += [f"{'work':64}{'ours':>20}{'reference':>20}{'ratio':>9}  bar", "-" * 126]
+    lines += [f"{'work':64}{'ours':>22}{'reference':>22}{'ratio':>9}  bar", "-" * 130]
     for row in results["rows"]:
         ratio = f"{row.measured:.2f}" if row.reference is not None and row.measured is not None else ""
         verdict = {True: "met", False: "MISSED", None: "not measured"}[row.met]
         sign = "<=" if row.at_most else ">="
         cells = [_cell(row.ours, row.unit), _cell(row.reference, row.unit)]
-        lines.append(f"{row.work:64}{cells[0]:>20}{cells[1]:>20}{ratio:>9}  {sign} {row.bar:g} {verdict}")
+        lines.append(f"{row.work:64}{cells[0]:>22}{cells[1]:>22}{ratio:>9}  {sign} {row.bar:g} {verdict}")
         if row.note:
             lines.append(f"  {row.note}")
     return "\n".join(lines)
