@@ -163,8 +163,8 @@ class SaccadeSearchEnv(ComposedEnv):
     ## Baselines
     `glimpseworld rollout --env GlimpseWorld/SaccadeSearch-v0 --agent random --episodes 200`, and the same with
     `--agent oracle`, whose last line gives, with 95 % intervals:
-    - random: mean return 0.486 +- 0.080, success 85.0 % [79.4, 89.3].
-    - oracle (privileged: knows the box): mean return 0.949 +- 0.001, success 100.0 % [98.1, 100.0].
+    - random: mean return -0.340 +- 0.095, success 32.0 % [25.9, 38.8].
+    - oracle (privileged: knows the box): mean return 0.936 +- 0.003, success 100.0 % [98.1, 100.0].
 
     ## Version history
     - v0: first version.
