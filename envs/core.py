@@ -273,7 +273,13 @@ class Simulator:
             )
         checked = {}
         for name, value in options.items():
-            array, (low, high) = np.asarray(value, dtype=np.float64), ranges[name]
+            low, high = ranges[name]
+            try:
+                array = np.asarray(value, dtype=np.float64)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f'options["{name}"] must be a number or ({self.num_envs},) numbers, got {value!r}'
+                ) from None
             if array.shape not in ((), (self.num_envs,)):
                 raise ValueError(
                     f'options["{name}"] must be a number or of shape ({self.num_envs},), got shape {array.shape}'

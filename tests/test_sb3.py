@@ -162,20 +162,15 @@ def test_statistics_of_gymnasium_are_handed_on(toy_images):
     assert lengths == [STEPS] * 6
 
 
-class Varied(SaccadeWorld):
-    """Tells a dict of arrays in its info."""
-
-    def info(self):
-        return {**super().info(), "variation": {"hue": np.arange(3) / 10, "spot": np.eye(3)}}
-
-
 def test_nested_infos_are_dealt_to_their_rows(toy_images):
-    world = Varied(toy_images, glimpse_size=8)
-    env = GlimpseVecEnv(GlimpseVectorEnv(world, num_envs=3, max_episode_steps=1, autoreset_mode="SameStep"))
+    options = {"num_envs": 3, "max_episode_steps": 1, "autoreset_mode": "SameStep"}
+    env = GlimpseVecEnv(GlimpseVectorEnv(SaccadeWorld(toy_images, glimpse_size=8), **options))
+    env.set_options({"variation": {"image_noise": np.array([1.0, 2.0, 3.0])}})
     env.reset()
-    assert [info["variation"]["hue"] for info in env.reset_infos] == [0.0, 0.1, 0.2]
+    assert [info["variation"]["image_noise"] for info in env.reset_infos] == [1.0, 2.0, 3.0]
     *_, infos = env.step(np.zeros((3, 2)))
-    assert infos[2]["variation"]["hue"] == 0.2 and infos[2]["variation"]["spot"].tolist() == [0, 0, 1]
+    assert [info["variation"]["image_noise"] for info in infos] == [1.0, 2.0, 3.0]
+    assert infos[2]["variation"]["image_contrast"] == 1.0
 
 
 def test_other_autoreset_modes_and_options_by_row_are_refused(toy_images):

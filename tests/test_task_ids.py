@@ -181,7 +181,8 @@ def test_wrong_options_are_an_error_that_changes_nothing(case):
     with pytest.raises(ValueError, match=rf"unknown reset options \['speed'\].*{name or 'variation'}"):
         vector.reset(seed=9, options={"speed": 1})
     if name is not None:
-        for wrong, message in ((1000, "must be in"), (-1, "must be in"), (np.nan, "must be in"), ([1, 2], "shape")):
+        values = ((1000, "must be in"), (-1, "must be in"), (np.nan, "must be in"), ([1, 2], "shape"))
+        for wrong, message in (*values, ("far", "must be a number"), ({}, "must be a number")):
             with pytest.raises(ValueError, match=message):
                 vector.reset(seed=9, options={name: wrong})
             with pytest.raises(ValueError, match=name):
