@@ -6,16 +6,20 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+_ABANDONED = 2 * 24 * 3600.0
+"""Seconds since its beginning after which an unfinished write counts as abandoned."""
 MAPPED_FROM = 1 << 20
 """Bytes from which on a cached array is a memory map."""
 
@@ -126,6 +130,7 @@ def _write_arrays(folder: Path, recipe: Mapping[str, Any], build: Callable[[Path
     """Write into a temporary folder and rename it, so that a reader sees all of it or nothing."""
     with _writing(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder.parent)
         scratch = tempfile.TemporaryDirectory(dir=folder.parent, prefix=".writing-")
     with scratch:
         staged = Path(scratch.name) / folder.name
@@ -140,6 +145,14 @@ def _write_arrays(folder: Path, recipe: Mapping[str, Any], build: Callable[[Path
             if folder.exists():
                 folder.rename(Path(scratch.name) / "replaced")
             staged.rename(folder)
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what a process that was killed while it wrote left behind, once no other can still be writing it."""
+    for leftover in root.glob(".writing-*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import threading
 import warnings
 from pathlib import Path
 
@@ -62,6 +63,8 @@ class RunLog:
 
         self._path = folder / "metrics.csv"
         self._keep_until(resume_step)
+        self._hook = threading.excepthook
+        threading.excepthook = self._thread_failed
         self._writer: SummaryWriter | None = SummaryWriter(
             str(folder), purge_step=resume_step + 1 if resume_step else None
         )
@@ -94,6 +97,13 @@ class RunLog:
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()
+        threading.excepthook = self._hook
+
+    def _thread_failed(self, failure: threading.ExceptHookArgs) -> None:
+        """Pass over TensorBoard's own thread when a disk is full: `write` meets the same disk, and says it clearly."""
+        ours = type(failure.thread).__module__.startswith("tensorboard.")
+        if not (ours and issubclass(failure.exc_type, OSError)):
+            self._hook(failure)
 
     def _keep_until(self, step: int) -> None:
         rows: list[list[str]] = []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from glimpseworld.experiments import run_log
 from glimpseworld.experiments.config import (
     ModelOptions,
     ReplayOptions,
@@ -127,7 +128,6 @@ def test_metrics_have_the_documented_columns(finished):
     with (finished / "metrics.csv").open() as file:
         header = next(csv.reader(file))
     assert tuple(header) == COLUMNS
-    import glimpseworld.experiments.run_log as run_log
 
     for column in COLUMNS:
         assert column in (run_log.__doc__ or "")
@@ -227,3 +227,26 @@ def test_damaged_and_missing_runs_are_named(finished, tmp_path):
 def test_settings_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         replace(TINY, **options)
+
+
+def test_tensorboards_thread_on_a_full_disk_prints_no_traceback(tmp_path):
+    """But any other thread's failure, and any other error of that one, is told as ever."""
+    import threading
+
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    told = []
+    before, threading.excepthook = threading.excepthook, told.append
+    try:
+        log = run_log.RunLog(tmp_path)
+        for thread, error in (
+            (_AsyncWriterThread(None, None, 1), OSError("disk full")),
+            (_AsyncWriterThread(None, None, 1), ValueError("a bug")),
+            (threading.Thread(), OSError("another's")),
+        ):
+            threading.excepthook(threading.ExceptHookArgs((type(error), error, None, thread)))
+        log.close()
+        assert [str(args.exc_value) for args in told] == ["a bug", "another's"]
+        assert threading.excepthook == told.append
+    finally:
+        threading.excepthook = before
