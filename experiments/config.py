@@ -215,10 +215,10 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         checkpoint_every=5_000,
     )
     return {
-        "quick": ("Four minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
+        "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
         "cpu": ("About forty minutes on two cores: 64 x 64 views.", cpu),
         "quick-saccade": (
-            "Four minutes on two cores: saccades over scenes, by saliency and inhibition of return.",
+            "Five minutes on two cores: saccades over scenes, by saliency and inhibition of return.",
             replace(quick, world="saccade", agent="saliency", rotation=RotationOptions()),
         ),
         "paper": ("ResNet-18, i.i.d. views at 128 x 128 and the paper's settings; for a GPU.", paper),
