@@ -46,7 +46,7 @@ _TERMINATOR = 3.0
 _SHADOW_MARGIN = 1e-3
 _MAX_AUTO_THREADS = 8
 # Views are shaded together up to this many pixels, so that small ones do not drown in NumPy's cost a call.
-_BLOCK_PIXELS = 16384
+_BLOCK_PIXELS = 32768
 _KEPT_CAMERAS = 64
 
 
