@@ -20,7 +20,7 @@ from .tasks import FreeViewing, Task
 
 
 class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
-    """A single environment: the simulator with one row. Worlds subclass it with their documentation page.
+    """A single environment: the simulator with one row.
 
     Args:
         world: what there is to see.
@@ -368,6 +368,15 @@ class ComposedVectorEnv(GlimpseVectorEnv):
             autoreset_mode=autoreset_mode,
             render_mode=render_mode,
         )
+
+
+def free_viewing(world: Callable[..., World]) -> Callable[..., tuple[World, Task]]:
+    """Return what composes a world, made with all arguments, and no task."""
+
+    def compose(*arguments: Any, **options: Any) -> tuple[World, Task]:
+        return world(*arguments, **options), FreeViewing()
+
+    return compose
 
 
 class _Screen:

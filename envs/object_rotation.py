@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
-from .environment import GlimpseEnv, GlimpseVectorEnv
+from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .objects import load_objects
 from .renderer import RayMesh, Renderer
 from .rotations import (
@@ -191,7 +191,7 @@ class ObjectRotationWorld(World):
         return {**self.__dict__, "_prepared": OrderedDict()}
 
 
-class ObjectRotationEnv(GlimpseEnv):
+class ObjectRotationEnv(ComposedEnv):
     """An object in the hand, turned by the action and seen from a camera.
 
     ## Description
@@ -270,57 +270,10 @@ class ObjectRotationEnv(GlimpseEnv):
     - v0: first version.
     """
 
-    def __init__(
-        self,
-        objects: str = "families",
-        *,
-        split: Literal["train", "validation", "test"] = "train",
-        members_per_family: int = 64,
-        palette: Literal["parts", "objects"] = "parts",
-        up_axis: Literal["auto", "y", "z"] = "auto",
-        size: int = 64,
-        max_angle: float = np.pi / 4,
-        rotation: RotationRange | None = None,
-        lighting: FactorDraw = "step",
-        shadows: bool = True,
-        motion_signal: MotionSignal = "realised",
-        variation: Literal["3diebench"] | dict[str, Any] | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        world = ObjectRotationWorld(
-            objects,
-            split=split,
-            members_per_family=members_per_family,
-            palette=palette,
-            up_axis=up_axis,
-            size=size,
-            max_angle=max_angle,
-            rotation=rotation,
-            lighting=lighting,
-            shadows=shadows,
-            motion_signal=motion_signal,
-            variation=variation,
-        )
-        super().__init__(world, render_mode=render_mode)
+    compose = staticmethod(free_viewing(ObjectRotationWorld))
 
 
-class ObjectRotationVectorEnv(GlimpseVectorEnv):
+class ObjectRotationVectorEnv(ComposedVectorEnv):
     """The same, batched: `ObjectRotationEnv`'s page holds; sub-environment i seeded s equals it seeded s + i."""
 
-    def __init__(
-        self,
-        objects: str = "families",
-        *,
-        num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        autoreset_mode: Any = "NextStep",
-        render_mode: str | None = None,
-        **world: Any,
-    ) -> None:
-        super().__init__(
-            ObjectRotationWorld(objects, **world),
-            num_envs=num_envs,
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=autoreset_mode,
-            render_mode=render_mode,
-        )
+    compose = staticmethod(free_viewing(ObjectRotationWorld))

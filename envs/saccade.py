@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
-from .environment import GlimpseEnv, GlimpseVectorEnv
+from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
 from .foveae import FoveaKind, make_fovea
 from .images import ImageSet, load_images
@@ -238,7 +238,7 @@ def _checked_zoom(zoom: Sequence[float]) -> tuple[float, float]:
     return float(zoom[0]), float(zoom[1])
 
 
-class SaccadeEnv(GlimpseEnv):
+class SaccadeEnv(ComposedEnv):
     """A gaze that jumps over images and sees one glimpse at a time.
 
     ## Description
@@ -330,65 +330,10 @@ class SaccadeEnv(GlimpseEnv):
     - v0: first version.
     """
 
-    def __init__(
-        self,
-        images: str | ImageSet = "scenes",
-        *,
-        split: Literal["train", "validation", "test"] = "train",
-        glimpse_size: int = 32,
-        max_amplitude: float = 1.0,
-        reach: float | None = None,
-        start: Literal["uniform", "center"] = "uniform",
-        padding: int = 0,
-        fovea: FoveaKind = "crop",
-        scales: Sequence[float] | None = None,
-        radius: float | None = None,
-        subpixel: bool = False,
-        zoom: Sequence[float] | None = None,
-        priority: dict[str, Any] | None = None,
-        oculomotor: dict[str, Any] | None = None,
-        motion_signal: MotionSignal = "realised",
-        variation: dict[str, Any] | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        world = SaccadeWorld(
-            images,
-            split=split,
-            glimpse_size=glimpse_size,
-            max_amplitude=max_amplitude,
-            reach=reach,
-            start=start,
-            padding=padding,
-            fovea=fovea,
-            scales=scales,
-            radius=radius,
-            subpixel=subpixel,
-            zoom=zoom,
-            priority=priority,
-            oculomotor=oculomotor,
-            motion_signal=motion_signal,
-            variation=variation,
-        )
-        super().__init__(world, render_mode=render_mode)
+    compose = staticmethod(free_viewing(SaccadeWorld))
 
 
-class SaccadeVectorEnv(GlimpseVectorEnv):
+class SaccadeVectorEnv(ComposedVectorEnv):
     """The same, batched: `SaccadeEnv`'s page holds; sub-environment i seeded s equals it seeded s + i."""
 
-    def __init__(
-        self,
-        images: str | ImageSet = "scenes",
-        *,
-        num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        autoreset_mode: Any = "NextStep",
-        render_mode: str | None = None,
-        **world: Any,
-    ) -> None:
-        super().__init__(
-            SaccadeWorld(images, **world),
-            num_envs=num_envs,
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=autoreset_mode,
-            render_mode=render_mode,
-        )
+    compose = staticmethod(free_viewing(SaccadeWorld))

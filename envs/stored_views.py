@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from .core import MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
-from .environment import GlimpseEnv, GlimpseVectorEnv
+from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .rotations import as_motion, bounded_rotations, rotation_towards
 from .splits import Split
 from .stored_view_files import StoredViews, load_stored_views
@@ -176,7 +176,7 @@ class StoredViewsWorld(World):
         return flat.take(index * self.views_per_object + view, axis=0)
 
 
-class StoredViewsEnv(GlimpseEnv):
+class StoredViewsEnv(ComposedEnv):
     """An object that was rendered beforehand, as in 3DIEBench; the action jumps between its stored views.
 
     ## Description
@@ -227,45 +227,10 @@ class StoredViewsEnv(GlimpseEnv):
     - v0: first version.
     """
 
-    def __init__(
-        self,
-        source: str | os.PathLike[str] | StoredViews,
-        *,
-        split: Split = "train",
-        size: int = 64,
-        views_per_object: int = 50,
-        max_angle: float = np.pi / 4,
-        motion_signal: MotionSignal = "realised",
-        render_mode: str | None = None,
-    ) -> None:
-        world = StoredViewsWorld(
-            source,
-            split=split,
-            size=size,
-            views_per_object=views_per_object,
-            max_angle=max_angle,
-            motion_signal=motion_signal,
-        )
-        super().__init__(world, render_mode=render_mode)
+    compose = staticmethod(free_viewing(StoredViewsWorld))
 
 
-class StoredViewsVectorEnv(GlimpseVectorEnv):
+class StoredViewsVectorEnv(ComposedVectorEnv):
     """The same, batched: `StoredViewsEnv`'s page holds; sub-environment i seeded s equals it seeded s + i."""
 
-    def __init__(
-        self,
-        source: str | os.PathLike[str] | StoredViews,
-        *,
-        num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        autoreset_mode: Any = "NextStep",
-        render_mode: str | None = None,
-        **world: Any,
-    ) -> None:
-        super().__init__(
-            StoredViewsWorld(source, **world),
-            num_envs=num_envs,
-            max_episode_steps=max_episode_steps,
-            autoreset_mode=autoreset_mode,
-            render_mode=render_mode,
-        )
+    compose = staticmethod(free_viewing(StoredViewsWorld))

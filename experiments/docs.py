@@ -15,6 +15,7 @@ import tyro
 from gymnasium.envs.registration import load_env_creator
 
 from .. import envs as _envs
+from ..envs.registration import DATA_ENV_IDS
 
 _SMALL = {"split": "validation", "members_per_family": 4}
 """Quick to make; the spaces are the same and any of them gives a picture."""
@@ -117,16 +118,11 @@ def document(pages: list[Page]) -> str:
 
 
 def make_page(env_id: str) -> Page:
-    """Return the page of an id; an environment that has a required argument is not made, for it needs data."""
+    """Return the page of an id; an environment that needs data of the user's is not made."""
     spec = gym.spec(env_id)
     creator: Callable[..., Any] = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)  # pyright: ignore[reportArgumentType]
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(creator).parameters.items()
-        if name not in spec.kwargs and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
     text = inspect.getdoc(creator) or ""
-    if any(parameter.default is parameter.empty for parameter in parameters.values()):
+    if env_id in DATA_ENV_IDS:
         return Page(env_id, text)
     env = _make_small(env_id)
     try:
