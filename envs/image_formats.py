@@ -247,6 +247,7 @@ def kept(name: str, files: Sequence[Path], split: Split, size: int, build: Calla
 
 
 def labelled(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Arrays:
+    """Return (N, S, S, C) images, (N,) labels and the names of classes as `Arrays`."""
     names = np.array(class_names, dtype=np.str_)
     return {"images": np.ascontiguousarray(images), "labels": labels, "class_names": names}
 
@@ -261,6 +262,7 @@ def _check_labels(labels: np.ndarray, count: int, source: Path) -> None:
 
 
 def existing_files(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the paths of `names` in `folder`; raise a ValueError that lists those that are not there."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}; expected all of {', '.join(names)}")

@@ -1,1 +1,1 @@
-"""Commands: train, evaluate, rollout."""
+"""The commands of `glimpseworld`."""
