@@ -11,7 +11,7 @@ run: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest -n 2
 
-# The figures in the README: three seeds of the quick preset and of its i.i.d. reference. About forty minutes on two cores.
+# The figures in the README: three seeds of the quick preset and of its i.i.d. reference. Six times `make run`.
 EVIDENCE := "" "--agent independent --rotation.max-angle 3.141592653589793"
 evidence: $(VENV)/.installed
 	for seed in 0 1 2; do for options in $(EVIDENCE); do \

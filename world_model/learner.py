@@ -175,7 +175,7 @@ def _half_cosine(share: float) -> float:
 def _use_bfloat16(precision: Precision, device: torch.device) -> bool:
     """Emulated bfloat16 is slower than float32, so "auto" asks the device whether it has the instructions.
 
-    oneDNN's own answer does not do: it counts every CPU with AVX-512 as able, where bfloat16 took twice float32's time.
+    oneDNN's own answer does not do: it counts every CPU with AVX-512 as able, also those that only emulate it.
     """
     if precision != "auto":
         return precision == "bfloat16"
