@@ -14,6 +14,7 @@ from ..agents.scripted import Agent, IndependentAgent, RandomAgent, SaliencyAgen
 from ..envs.core import World
 from ..envs.splits import Split
 from ..world_model.learner import LearnerConfig
+from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.seq_jepa import SeqJEPAConfig
 
@@ -89,6 +90,18 @@ class ModelOptions:
     """Which parts see the motions."""
     objective: Objective = field(default_factory=Objective.plus)
     """What is minimised."""
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    """The path memory; none with 0 layers."""
+
+
+@dataclass(frozen=True)
+class PathOptions:
+    """The paths that a path memory is trained on, drawn through each batch; see `world_model.paths`."""
+
+    count: int = 64
+    """Paths for each update."""
+    swapped: float = 1.0
+    """Share of paths along which the views are those of other places and things, so that motions alone tell where."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,8 @@ class TrainConfig:
     """The replay."""
     model: ModelOptions = field(default_factory=ModelOptions)
     """The model."""
+    paths: PathOptions = field(default_factory=PathOptions)
+    """Training of the path memory, where the model has one."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The optimiser; `total_steps` is the length of the run."""
     device: str = "cpu"
@@ -158,6 +173,10 @@ class TrainConfig:
                 f"replay.capacity {self.replay.capacity} gives each of {self.num_envs} sub-environments {slots} views, "
                 f"less than an episode of {needed}: raise it to at least {needed * self.num_envs}"
             )
+        if not self.model.memory.layers and self.paths != PathOptions():
+            raise ValueError("paths have no effect without a path memory: set model.memory.layers, or leave them out")
+        if self.paths.count < 1 or not 0 <= self.paths.swapped <= 1:
+            raise ValueError(f"paths.count must be at least 1 and paths.swapped in [0, 1], got {self.paths}")
         if self.world == "rotation" and self.agent == "saliency":
             raise ValueError('agent "saliency" looks at images: use --world saccade, or --agent random')
         if self.world == "rotation" and self.saccade != SaccadeOptions():

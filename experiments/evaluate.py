@@ -20,8 +20,10 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
 - `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
   distance to the prediction from three views; with `chance`, which depends on how many views there are.
 - `view_return_V`: after V views a motion leads back to an earlier one; share of predictions nearest to that one, with
-  `chance`. Its controls: `view_return_V_last_view`, from the last view alone, which needs no memory of the path, and
-  `view_return_V_no_motions`, with the motions of another sequence. Only the excess over both is path integration.
+  `chance`. Its controls: `view_return_V_last_view`, from the last view alone, which needs no memory of the path;
+  `view_return_V_no_motions`, with the motions of another sequence; `view_return_V_other_path`, with the motion back
+  alone the true one, so that places must be recognised by sight. Only the excess over all is path integration.
+  `recall_V` and its controls: the same by the path memory, of a model that has one.
 - `path_r2_M`: R2 of the path over M motions from [z_agg; last motion], to be read against its controls:
   `path_r2_M_no_motions` and `path_r2_M_no_vision` with embedded motions, or z, set to zero, and under `controls`
   `path_r2_M_raw_motions` from the raw motions alone.
@@ -38,7 +40,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL, CalledProcessError, check_output
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -51,6 +53,7 @@ from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, make_world
 from .measure import (
     Material,
+    ReturnControl,
     Subject,
     individual_r2,
     path_decoding,
@@ -134,14 +137,14 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
             "classes": material.test.num_classes,
         },
     }
-    conditioned = model.motion_embedding is not None
-    names = list(_measures(None, material, plan, conditioned))
+    has = model.motion_embedding is not None, model.memory is not None
+    names = list(_measures(None, material, plan, *has))
     with tqdm(
         total=2 * len(names) + len(plan.path_lengths), desc="evaluating", leave=False, disable=quiet or None
     ) as bar:
         for who, subject_model in (("trained", model), ("untrained", untrained)):
             subject = material.subject(subject_model)
-            results[who] = _run(dict(_measures(subject, material, plan, conditioned)), bar)
+            results[who] = _run(dict(_measures(subject, material, plan, *has)), bar)
             z = subject.test.online.flatten(0, 1).numpy()
             results[who] |= {"rankme": rankme(z), "z_std": feature_std(z)}
         results["controls"] = {}
@@ -195,7 +198,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _measures(
-    subject: Subject | None, material: Material, plan: Plan, conditioned: bool
+    subject: Subject | None, material: Material, plan: Plan, conditioned: bool, remembers: bool
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield name and computation of every measure, in the order of the page above."""
 
@@ -211,9 +214,10 @@ def _measures(
     yield "individual_r2", bound(individual_r2, material)
     yield "predictor", bound(predictor_quality, material, 3)
     for v in plan.return_views:
-        yield f"view_return_{v}", bound(view_return, material, v)
-        yield f"view_return_{v}_last_view", bound(view_return, material, v, control="last_view")
-        yield f"view_return_{v}_no_motions", bound(view_return, material, v, control="no_motions")
+        for name, recall in (("view_return", False), ("recall", True))[: 1 + remembers]:
+            yield f"{name}_{v}", bound(view_return, material, v, recall=recall)
+            for control in get_args(ReturnControl):
+                yield f"{name}_{v}_{control}", bound(view_return, material, v, control=control, recall=recall)
     for m in plan.path_lengths if conditioned else ():
         yield f"path_r2_{m}", bound(path_decoding, material, m)
         yield f"path_r2_{m}_no_motions", bound(path_decoding, material, m, ablate="motions")

@@ -143,24 +143,27 @@ def predictor_quality(subject: Subject, material: Material, context: int) -> dic
     }
 
 
-ReturnControl = Literal["last_view", "no_motions"]
+ReturnControl = Literal["last_view", "no_motions", "other_path"]
 
 
-def view_return(subject: Subject, material: Material, views: int, *, control: ReturnControl | None = None) -> Scores:
-    """Share of times that a motion leading back to an earlier view is predicted to show that view.
+def view_return(
+    subject: Subject, material: Material, views: int, *, control: ReturnControl | None = None, recall: bool = False
+) -> Scores:
+    """Share of times that a motion leading back to an earlier view is answered by that view.
 
     After `views` views, the next motion leads back to one of the earlier ones but the current; the prediction should be
     nearest, by cosine, to its embedding among the embeddings of those. Adds `chance`, 1 / (views - 1).
 
-    Two controls tell what it is due to: what a model scores from the last view alone needs no memory of the path, and
-    what it scores without motions needs no path at all. Only the excess over both is path integration.
+    Controls tell what it is due to. Only the excess over all of them is path integration.
 
     Args:
         subject: Who is measured.
         material: On what.
         views: Views seen before the motion, at least 3.
-        control: None; "last_view": the model sees the last view alone, with the true motion back; "no_motions": each
-            sequence has all the motions of another one.
+        control: None; "last_view": the model sees the last view alone, with the true motion back: no memory is needed;
+            "no_motions": each sequence has all the motions of another one: no path; "other_path": the motion back is
+            the true one and the motions before it are of another sequence: places must be recognised by sight.
+        recall: Ask the path memory instead of the predictor.
     """
     items, steps = material.draw("test", views, purpose=40 + views)
     rng = np.random.default_rng([material.seed, 5, views])
@@ -173,9 +176,11 @@ def view_return(subject: Subject, material: Material, views: int, *, control: Re
         context, motions = steps[:, -1:], motions[:, -1:]
     elif control == "no_motions":
         motions = motions[rng.permutation(len(items))]
-    prediction = _predict(subject, items, context, motions)
+    elif control == "other_path":
+        motions = np.concatenate([motions[rng.permutation(len(items)), :-1], motions[:, -1:]], axis=1)
+    answer = (_recall if recall else _predict)(subject, items, context, motions)
     candidates = _targets(subject)[items[:, None], steps[:, :-1]]
-    ranked = retrieval(prediction, candidates, back)
+    ranked = retrieval(answer, candidates, back)
     return _mean_over_things(ranked.hit_at_1, items, material.seed) | {"chance": 1 / (views - 1)}
 
 
@@ -234,6 +239,21 @@ def _predict(subject: Subject, items: np.ndarray, context: np.ndarray, motions: 
     z = subject.test.online[items[:, None], context]
     z_agg = torch.from_numpy(_aggregate(subject.model, z, motions[:, :-1])).to(device)
     return subject.model.predict(z_agg, torch.from_numpy(motions[:, -1]).to(device)).float().cpu().numpy()
+
+
+@torch.no_grad()
+def _recall(
+    subject: Subject, items: np.ndarray, context: np.ndarray, motions: np.ndarray, *, batch: int = 4096
+) -> np.ndarray:
+    """As `_predict`, by the path memory."""
+    device = next(subject.model.parameters()).device
+    z = subject.test.online[items[:, None], context]
+    parts = []
+    for i in range(0, len(z), batch):
+        moved = torch.from_numpy(motions[i : i + batch]).to(device)
+        recalled = subject.model.recall(z[i : i + batch].to(device), moved[:, :-1], moved[:, -1])
+        parts.append(recalled.float().cpu())
+    return torch.cat(parts).numpy()
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | seconds | training time so far, over all resumptions |
 | glimpses_per_second | since the row before, acting and learning together |
 | loss | the objective on the last batch; it does not tell how good the model is |
-| loss/cosine, loss/variance, loss/covariance | its terms, unweighted |
+| loss/cosine, loss/variance, loss/covariance, loss/recall | its terms, unweighted |
 | learning_rate, tau | of the optimiser and the target encoder |
 | gradient_norm | before clipping |
 | z_std | mean over dimensions of the std of z in the batch |
@@ -39,6 +39,7 @@ COLUMNS = (
     "loss/cosine",
     "loss/variance",
     "loss/covariance",
+    "loss/recall",
     "learning_rate",
     "tau",
     "gradient_norm",

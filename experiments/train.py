@@ -19,8 +19,9 @@ from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
 from ..world_model.learner import Learner
+from ..world_model.paths import Paths, draw_paths
 from ..world_model.probes import feature_std, rankme
-from ..world_model.replay import SequenceReplay
+from ..world_model.replay import SequenceReplay, Windows
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
 from .measure import Material, relative_r2, top1_from_context
@@ -41,8 +42,9 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
-        agent_seed, replay_seed, probe_seed, envs_seed = np.random.SeedSequence(config.seed).spawn(4)
-        self.generators = {"agent": np.random.default_rng(agent_seed), "replay": np.random.default_rng(replay_seed)}
+        agent_seed, replay_seed, probe_seed, envs_seed, path_seed = np.random.SeedSequence(config.seed).spawn(5)
+        seeds = {"agent": agent_seed, "replay": replay_seed, "paths": path_seed}
+        self.generators = {name: np.random.default_rng(seed) for name, seed in seeds.items()}
         device = checked_device(config.device)
         torch.manual_seed(config.seed)  # initial weights and dropout
         world = make_world(config, "train")
@@ -77,7 +79,17 @@ class Trainer:
             mode=options.windows,
             generator=self.generators["replay"],
         )
-        return self.learner.update(windows)
+        return self.learner.update(windows, self._draw_paths(windows) if self.config.model.memory.layers else None)
+
+    def _draw_paths(self, windows: Windows) -> Paths:
+        return draw_paths(
+            windows,
+            self.replay.motion_kind,
+            self.config.paths.count,
+            longest=self.config.model.memory.longest,
+            swapped=self.config.paths.swapped,
+            generator=self.generators["paths"],
+        )
 
     def probe(self) -> dict[str, float]:
         """Measure the model on validation things; keys as in `run_log`."""

@@ -40,6 +40,9 @@ class Stub(nn.Module):
         moved[:, :2] += motion
         return moved
 
+    def recall(self, z, motions, motion):
+        return self.predict(self.aggregate(z, motions), motion)
+
     def as_target(self, z):
         return z
 
@@ -100,6 +103,13 @@ def test_the_controls_of_view_return_tell_memory_from_one_step_prediction(views)
         assert full["value"] > 0.95
         assert view_return(model, MATERIAL, views, control="last_view")["value"] > 0.95
         assert view_return(model, MATERIAL, views, control="no_motions")["value"] < 0.72
+
+
+def test_another_path_fools_a_memory_and_not_a_one_step_prediction():
+    remembering, seeing = subject(memory=True), subject()
+    assert view_return(remembering, MATERIAL, 4, control="other_path")["value"] < 0.72
+    assert view_return(seeing, MATERIAL, 4, control="other_path") == view_return(seeing, MATERIAL, 4)
+    assert view_return(remembering, MATERIAL, 4, recall=True) == view_return(remembering, MATERIAL, 4)
 
 
 def test_raw_motions_hold_the_path():

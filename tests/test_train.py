@@ -12,6 +12,7 @@ import torch
 from glimpseworld.experiments import run_log
 from glimpseworld.experiments.config import (
     ModelOptions,
+    PathOptions,
     ReplayOptions,
     RotationOptions,
     SaccadeOptions,
@@ -20,12 +21,13 @@ from glimpseworld.experiments.config import (
     make_world,
     presets,
 )
-from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, evaluate, make_material
+from glimpseworld.experiments.evaluate import PLANS, EvaluateConfig, Plan, evaluate, make_material
 from glimpseworld.experiments.report import evaluation_table
 from glimpseworld.experiments.run_log import COLUMNS, read_metrics
 from glimpseworld.experiments.train import Trainer, load_config, load_model, save_config, train
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig
+from glimpseworld.world_model.memory import MemoryConfig
 
 TINY = TrainConfig(
     rotation=RotationOptions(size=16, members_per_family=2),
@@ -114,6 +116,22 @@ def test_what_is_saved_is_everything(tmp_path):
     other.restore(checkpoint)
     assert [other.advance() for _ in range(6)] == expected
     assert other.glimpses == trainer.glimpses
+
+
+def test_a_run_with_a_path_memory_resumes_and_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setitem(PLANS, "quick", SMALL_PLAN)
+    memory = MemoryConfig(layers=1, heads=2, longest=6, hidden=16)
+    config = replace(TINY, model=replace(TINY.model, memory=memory), paths=PathOptions(count=8))
+    whole = run_in(tmp_path / "whole", config)
+    parts = run_in(tmp_path / "parts", config, stop_after=16)
+    train(load_config(parts), parts, resume=True)
+    assert_same_weights(load_model(whole)[0], load_model(parts)[0])
+    assert all(row["loss/recall"] > 0 for row in read_metrics(whole / "metrics.csv"))
+    results = evaluate(EvaluateConfig(whole, effort="quick"), quiet=True)
+    assert 0 <= results["trained"]["recall_4_other_path"]["value"] <= 1
+    assert "recall_4" in results["untrained"]
+    with pytest.raises(ValueError, match="paths have no effect"):
+        replace(TINY, paths=PathOptions(count=8))
 
 
 def test_acting_and_learning_keep_their_ratio(tmp_path):

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .paths import Paths
 from .replay import Windows
-from .seq_jepa import SeqJEPA
+from .seq_jepa import PathBatch, SeqJEPA
 from .views import normalize_views
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -96,16 +97,20 @@ class Learner:
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self._trained = decayed + plain
+        memory = set() if model.memory is None else {id(p) for p in model.memory.parameters()}
+        self._sight = [p for p in self._trained if id(p) not in memory]
+        self._memory = [p for p in self._trained if id(p) in memory]
 
-    def update(self, windows: Windows) -> dict[str, float]:
+    def update(self, windows: Windows, paths: Paths | None = None) -> dict[str, float]:
         """Take one step.
 
         Args:
             windows: A batch from `SequenceReplay.sample`.
+            paths: Paths through it, for a model with a path memory.
 
         Returns:
             "loss" and every "loss/<term>" of the objective (unweighted), "learning_rate", "tau", "gradient_norm"
-            (before clipping), "z_std" (mean over dimensions of the std of z in the batch).
+            (before clipping, the path memory's apart), "z_std" (mean over dimensions of the std of z in the batch).
 
         Raises:
             LossNotFiniteError: If the loss or the gradient is not finite; parameters are as before the step.
@@ -115,13 +120,16 @@ class Learner:
             group["lr"] = learning_rate
         views = normalize_views(windows.views, device=self.device)
         motions = torch.from_numpy(windows.motions).to(self.device)
+        through = None if paths is None else PathBatch(*(torch.from_numpy(part).to(self.device) for part in paths))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            output = self.model(views, motions, num_targets=views.shape[1] - windows.context)
+            output = self.model(views, motions, num_targets=views.shape[1] - windows.context, paths=through)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm or math.inf)
+        # Apart, or the memory's gradient would decide how far the encoder moves.
+        norm = torch.nn.utils.clip_grad_norm_(self._sight, self.config.clip_norm or math.inf)
+        recall_norm = torch.nn.utils.clip_grad_norm_(self._memory, self.config.clip_norm or math.inf)
         loss = output.loss.item()
-        self._require_finite(loss, norm.item())
+        self._require_finite(loss, norm.item() + recall_norm.item())
         self.optimizer.step()
         self.model.update_target(tau)
         self.steps += 1

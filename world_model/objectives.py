@@ -157,7 +157,11 @@ class TargetStatistics(nn.Module):
 
     def as_target(self, z: Tensor) -> Tensor:
         """Return raw target embeddings (..., D) in the space where predictions are scored, by the running averages."""
-        return (z.float() - self.mean) / self.std if self.standardized else z
+        return self.standardized_z(z) if self.standardized else z
+
+    def standardized_z(self, z: Tensor) -> Tensor:
+        """Return embeddings (..., D), float32, with the running mean 0 and standard deviation 1 in each dimension."""
+        return (z.float() - self.mean) / self.std
 
     def as_token(self, prediction: Tensor) -> Tensor:
         """Return predictions (..., D) as embeddings: given the norm that targets have, then the standardisation undone.

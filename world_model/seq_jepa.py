@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
 from .encoder import build_encoder
-from .objectives import TargetStatistics, standardize
+from .memory import PathMemory
+from .objectives import TargetStatistics, cosine_loss, standardize
 from .reference import own_key, reference_config
 from .settings import SeqJEPAConfig
 
@@ -37,6 +38,15 @@ class SeqJEPAOutput(NamedTuple):
     prediction: Tensor
     target: Tensor
     terms: dict[str, Tensor]
+
+
+class PathBatch(NamedTuple):
+    """`paths.Paths` as tensors on the model's device: see there."""
+
+    views: Tensor
+    motions: Tensor
+    places_back: Tensor
+    motions_back: Tensor
 
 
 class SeqJEPA(nn.Module):
@@ -69,6 +79,9 @@ class SeqJEPA(nn.Module):
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
         self.predictor = Predictor(config.token_dim, embedding_dim, config.predictor_hidden, config.z_dim)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
+        self.memory: PathMemory | None = None
+        if config.memory.layers:  # last, so that all else starts with the weights it has without
+            self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
 
     def encode(self, views: Tensor) -> Tensor:
         """Return online embeddings z (B, T, D) of float `views` (B, T, C, H, W), normalised as in training.
@@ -117,6 +130,29 @@ class SeqJEPA(nn.Module):
         self._check_motions(motion, (len(z_agg), *motion.shape[1:2]), "motion to the target")
         return self._predict(z_agg, self._embed(motion[:, :0], motion)[1], motion.shape[1])
 
+    def recall(self, z: Tensor, motions: Tensor, motion: Tensor) -> Tensor:
+        """Return what the path memory expects after `motion` leads back to an earlier view: (B, D), or (B, K, D).
+
+        Compare with `as_target(encode_target(...))` of the earlier views by cosine, as predictions are.
+
+        Args:
+            z: Embeddings of 1 <= M <= `config.memory.longest` views, (B, M, D).
+            motions: Motions between them, (B, M-1, A).
+            motion: From the last view on, (B, A), or K of them, (B, K, A).
+
+        Raises:
+            ValueError: The model has no path memory, or shapes do not fit.
+        """
+        memory = self._require_memory()
+        if motion.ndim == 2:
+            return self.recall(z, motions, motion[:, None])[:, 0]
+        self._check_embeddings(z)
+        views = z.shape[1]
+        self._check_motions(motions, (len(z), views - 1), "motions between the views")
+        self._check_motions(motion, (len(z), *motion.shape[1:2]), "motion back")
+        seen = torch.full((motion.shape[1],), views, device=z.device)
+        return memory(self.target_statistics.standardized_z(z), motions, motion, seen)
+
     def rollout(self, z: Tensor, motions: Tensor, future_motions: Tensor) -> Tensor:
         """Return predictions (B, K, H, D) along K candidate futures of H motions that share one context.
 
@@ -155,7 +191,9 @@ class SeqJEPA(nn.Module):
             predictions.append(self._predict(z_agg, ahead, 1).reshape(batch, candidates, -1))
         return torch.stack(predictions, dim=2)
 
-    def forward(self, views: Tensor, motions: Tensor, num_targets: int | None = None) -> SeqJEPAOutput:
+    def forward(
+        self, views: Tensor, motions: Tensor, num_targets: int | None = None, paths: PathBatch | None = None
+    ) -> SeqJEPAOutput:
         """Predict the last view, or the last K, from the M before and return the loss with all that led to it.
 
         Args:
@@ -163,9 +201,13 @@ class SeqJEPA(nn.Module):
             motions: (B, M, A), or (B, M-1+K, A): M-1 motions between context views, then one from view M to each
                 target.
             num_targets: K, or None for one target without the K axis.
+            paths: Paths through the views, for a model with a path memory: adds the term "recall", 1 - cos between
+                what the memory recalls and the views there. No gradient of it reaches the encoder, so the memory learns
+                to use what vision sees and cannot change it.
 
         Raises:
-            ValueError: Shapes do not fit, or a batch of one is given in training, where BatchNorm needs two.
+            ValueError: Shapes do not fit, paths are given to a model without a path memory, or a batch of one is given
+                in training, where BatchNorm needs two.
         """
         targets = 1 if num_targets is None else num_targets
         context = views.shape[1] - targets if views.ndim == 5 else 0
@@ -177,7 +219,7 @@ class SeqJEPA(nn.Module):
         self._check_motions(motions, (len(views), context - 1 + targets), "motions (M - 1 in the context, then K)")
         if self.training and len(views) < 2:
             raise ValueError("training needs a batch of at least 2 windows for BatchNorm: pass more, or call eval()")
-        target = self.encode_target(views[:, context:])  # (B, K, D)
+        raw = target = self.encode_target(views[:, context:])  # (B, K, D)
         z = self.encode(views[:, :context])  # (B, M, D)
         between, ahead = self._embed(motions[:, : context - 1], motions[:, context - 1 :])
         z_agg = self.aggregator(z, between)
@@ -189,6 +231,11 @@ class SeqJEPA(nn.Module):
         else:
             target = self.as_target(target)
         loss, terms = self.config.objective(prediction, target, z)
+        if paths is not None:
+            # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
+            embeddings = torch.cat([self.encode_target(views[:, :context]), raw], dim=1)
+            recall = self._recall_loss(embeddings.flatten(0, 1), paths)
+            loss, terms = loss + recall, terms | {"recall": recall.detach()}
         if num_targets is None:
             prediction, target = prediction[:, 0], target[:, 0]
         return SeqJEPAOutput(loss, z, z_agg, prediction, target, terms)
@@ -250,6 +297,19 @@ class SeqJEPA(nn.Module):
         except RuntimeError as error:
             raise ValueError(f"shapes of the published checkpoint do not fit each other: {error}") from error
         return model
+
+    def _recall_loss(self, z: Tensor, paths: PathBatch) -> Tensor:
+        """Return the loss of `paths` through views with embeddings (T, D) by the target encoder."""
+        memory = self._require_memory()
+        seen = torch.arange(2, paths.views.shape[1] + 1, device=z.device)
+        tokens = self.target_statistics.standardized_z(z)[paths.views]  # (P, L, D)
+        recalled = memory(tokens, paths.motions, paths.motions_back, seen)
+        return cosine_loss(recalled, self.as_target(z)[paths.views.gather(1, paths.places_back)])
+
+    def _require_memory(self) -> PathMemory:
+        if self.memory is None:
+            raise ValueError("this model has no path memory: build it with memory.layers of 1 or more")
+        return self.memory
 
     def _encode(self, encoder: nn.Module, views: Tensor) -> Tensor:
         size, channels = self.config.size, self.config.channels

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from .encoder import EncoderName
+from .memory import MemoryConfig
 from .objectives import Objective
 
 Condition = Literal["both", "aggregator", "predictor", "none"]
@@ -29,6 +30,7 @@ class SeqJEPAConfig:
         predictor_hidden: Hidden units of the predictor.
         condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
         objective: What training minimises.
+        memory: Sizes of the path memory; none by default.
 
     Raises:
         ValueError: A value is out of range, or sizes do not fit each other.
@@ -46,6 +48,7 @@ class SeqJEPAConfig:
     predictor_hidden: int = 1024
     condition: Condition = "both"
     objective: Objective = field(default_factory=Objective.paper)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def __post_init__(self) -> None:
         if self.condition not in get_args(Condition):
@@ -57,6 +60,8 @@ class SeqJEPAConfig:
             raise ValueError(f"motion_dim must be 0 (no motions) or more, got {self.motion_dim}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
+        if self.memory.layers and not self.motion_dim:
+            raise ValueError("a path memory integrates motions, but motion_dim is 0: set memory.layers to 0")
 
     @property
     def aggregator_sees_motion(self) -> bool:
@@ -84,8 +89,9 @@ class SeqJEPAConfig:
         Raises:
             ValueError: A setting is unknown.
         """
-        for kind, given in ((cls, settings), (Objective, settings.get("objective", {}))):
+        objective, memory = settings.get("objective", {}), settings.get("memory", {})
+        for kind, given in ((cls, settings), (Objective, objective), (MemoryConfig, memory)):
             unknown = sorted(set(given) - {f.name for f in fields(kind)})
             if unknown:
                 raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
-        return cls(**{**settings, "objective": Objective(**settings.get("objective", {}))})
+        return cls(**{**settings, "objective": Objective(**objective), "memory": MemoryConfig(**memory)})
