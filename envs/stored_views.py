@@ -129,6 +129,10 @@ class StoredViewsWorld(World):
         goals = self.stored.quaternions[self._index, self._nearest(self._index, poses)]
         return rotation_towards(self._orientation, goals, self.max_angle)
 
+    def actions_towards_views(self, views: np.ndarray) -> np.ndarray:
+        """Return (B, 3) actions towards stored views number (B,) of the rows' objects, as `actions_towards`."""
+        return rotation_towards(self._orientation, self.stored.quaternions[self._index, views], self.max_angle)
+
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Return the stored views of things `index` (n,) nearest to (n, 4) orientations; `uniform` is ignored."""
         return self._fetch(index, self._nearest(index, poses))
