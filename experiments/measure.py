@@ -54,7 +54,7 @@ class Material:
         return Subject(model, embed(model, self.fit.views), embed(model, self.test.views))
 
     def draw(self, part: str, views: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw sequences of different views of one thing.
+        """Draw sequences of different views of one thing, in random order; of scanpaths, one after another.
 
         Args:
             part: "fit" or "test".
@@ -70,7 +70,11 @@ class Material:
             raise ValueError(f"sequences of {views} views need as many views of each thing, got {available}")
         rng = np.random.default_rng([self.seed, purpose, part == "test"])
         items = np.arange(samples) % things
-        return items, rng.random((samples, available)).argsort(axis=1)[:, :views]
+        order = rng.random((samples, available))
+        if view_set.scanpath is not None:  # so that a sequence lies within one scanpath as far as it fits
+            scanpath = np.arange(available) // view_set.scanpath
+            order += rng.random((samples, scanpath[-1] + 1)).argsort(axis=1)[:, scanpath]
+        return items, order.argsort(axis=1)[:, :views]
 
 
 def context_motions(view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
 from .measure import Material, relative_r2, top1_from_context
 from .run_log import RunLog
-from .view_sets import balanced_items, make_view_set
+from .view_sets import balanced_items, make_view_set, own_fixations
 
 PROBE_CONTEXT = 3
 """Views behind the z_agg of the probes during training."""
@@ -140,10 +140,13 @@ class Trainer:
 
 def probe_material(config: TrainConfig, fit_world: World, rng: np.random.Generator) -> Material:
     """Return small view sets for the probes during training: fitted on training things, scored on validation things."""
-    test_world = make_world(config, "validation")
+    if config.saccade.probe_images is not None:
+        fit_world = make_world(config, "train", probing=True)
+    test_world = make_world(config, "validation", probing=True)
+    fixations = own_fixations(config)
     return Material(
-        fit=make_view_set(fit_world, balanced_items(fit_world, 640, rng), 8, rng),
-        test=make_view_set(test_world, balanced_items(test_world, 240, rng), 8, rng),
+        fit=make_view_set(fit_world, balanced_items(fit_world, 640, rng), 8, rng, fixations=fixations),
+        test=make_view_set(test_world, balanced_items(test_world, 240, rng), 8, rng, fixations=fixations),
         seed=config.seed,
         fit_samples=8_000,
         test_samples=1_920,
