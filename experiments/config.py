@@ -213,6 +213,26 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         probe_every=2_000,
         checkpoint_every=5_000,
     )
+    paper_saccade = replace(
+        paper,
+        world="saccade",
+        rotation=RotationOptions(),
+        saccade=SaccadeOptions(images="", max_amplitude=2.0),  # 16 pixels of inhibition are the priority's default
+        agent="saliency",
+        num_envs=512,
+        episode_steps=4,  # five fixations, then a new image
+        glimpses_per_update=2_560.0,
+        replay=ReplayOptions(capacity=61_440, context=(4, 4), targets=1, windows="adjacent"),
+        model=replace(paper_model, encoder="resnet18-cifar"),
+        learner=replace(paper.learner, total_steps=320_000, warmup_steps=3_200),  # 2000 epochs of 80 thousand images
+    )
+    paper_3diebench = replace(
+        paper,
+        world="stored-views",
+        rotation=RotationOptions(),
+        stored=StoredOptions(size=128),
+        learner=replace(paper.learner, total_steps=80_000, warmup_steps=1_600),  # 1000 epochs
+    )
     return {
         "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
         "cpu": ("About forty minutes on two cores: 64 x 64 views.", cpu),
@@ -221,6 +241,15 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
             replace(quick, world="saccade", agent="saliency", rotation=RotationOptions()),
         ),
         "paper": ("ResNet-18, i.i.d. views at 128 x 128 and the paper's settings; for a GPU.", paper),
+        "paper-3diebench": (
+            "The same on the published 3DIEBench, which --stored.source PATH names; for a GPU.",
+            paper_3diebench,
+        ),
+        "paper-saccade": (
+            "The paper's saccades over STL-10. --saccade.images PATH names its folder, or its unlabeled_X.bin with "
+            "--saccade.probe-images for the folder; for a GPU.",
+            paper_saccade,
+        ),
     }
 
 
