@@ -113,6 +113,9 @@ class TrainConfig:
     """The model."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The optimiser; `total_steps` is the length of the run."""
+    from_reference: str | None = None
+    """Published checkpoint (a .safetensors or a torch.save file) whose weights the model begins with, the target
+    encoder's too; the optimiser and the schedules begin anew. The model's sizes must be the checkpoint's."""
     device: str = "cpu"
     """Where to compute: "cpu", "cuda", "cuda:1", ..."""
     log_every: int = 50

@@ -66,6 +66,7 @@ from .measure import (
     top1_from_context,
     view_return,
 )
+from .reference_run import ReferenceConfig, make_reference_run
 from .report import evaluation_figure, evaluation_table
 from .train import load_config, load_model
 from .view_sets import Fixations, ViewSet, balanced_items, calibrate_untrained, make_view_set, own_fixations
@@ -214,13 +215,23 @@ def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Mater
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command."""
+    """Run the command: `RUN [options]` or `--from-reference CHECKPOINT --preset PRESET [options]`."""
+    reference = None
+    if any(a == "--from-reference" or a.startswith("--from-reference=") for a in arguments):
+        reference, rest = tyro.cli(
+            ReferenceConfig, args=arguments, prog="glimpseworld evaluate", return_unknown_args=True
+        )
+        arguments = [reference.folder, *rest]
     config = tyro.cli(
         EvaluateConfig,
         args=arguments,
         prog="glimpseworld evaluate",
-        description="What a model has learned, on held-out things.",
+        description="What a model has learned, on held-out things. RUN is a folder that `glimpseworld train` made; or "
+        "--from-reference CHECKPOINT --preset PRESET [--data PATH] makes one of a published checkpoint.",
     )
+    if reference is not None:
+        config = replace(config, run=make_reference_run(reference))
+        print(f"run {config.run}", file=sys.stderr)
     results = evaluate(config)
     if config.json:
         json.dump(results, sys.stdout, indent=2)

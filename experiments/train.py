@@ -20,6 +20,7 @@ from ..envs.environment import GlimpseVectorEnv
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
 from ..world_model.learner import Learner
 from ..world_model.probes import feature_std, rankme
+from ..world_model.published import load_published
 from ..world_model.replay import SequenceReplay
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
@@ -61,6 +62,26 @@ class Trainer:
         self.material = probe_material(config, world, np.random.default_rng(probe_seed))
         self.glimpses = 0
         self.seconds = 0.0
+
+    def begin_from(self, reference: Path) -> None:
+        """Give the model the weights of a published checkpoint; everything else stays as at the beginning of a run.
+
+        Raises:
+            ValueError: if the file is no such checkpoint, or the model is of other sizes.
+        """
+        world, model = self.envs.world, self.learner.model
+        (motion_dim,), channels = world.motion_space.shape, world.glimpse_space.shape[2]
+        published = load_published(reference, world.motion_kind, motion_dim, channels)
+        try:
+            model.load_state_dict(published.state_dict())
+        except RuntimeError as error:
+            own, theirs = model.config.to_dict(), published.config.to_dict()
+            names = ("encoder", "z_dim", "motion_embedding", "layers", "predictor_hidden", "condition")
+            differing = [f"{name} {theirs[name]}, not {own[name]}" for name in names if own[name] != theirs[name]]
+            raise ValueError(
+                f"the model is not of the sizes of {reference}, which has {'; '.join(differing)}: set --model. options "
+                "likewise, or start from a preset of the paper"
+            ) from error
 
     def advance(self) -> dict[str, float]:
         """Act until the ratio of glimpses to updates is met, then take one update; return its metrics."""
@@ -172,6 +193,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, stop_after
         if checkpoint is None:
             raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start the run again")
         trainer.restore(checkpoint)
+    elif config.from_reference is not None:
+        trainer.begin_from(Path(config.from_reference))
     log = RunLog(folder, resume_step=trainer.learner.steps)
     total = config.learner.total_steps
     try:
