@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
 
+MotionKind = Literal["translation", "rotation", "rotation-colour"]
+"""How motions compose: vectors, which add; unit quaternions xyzw, which multiply; or such a quaternion with the
+differences of floor hue and light hue behind it, which add."""
+
 MotionSignal = Literal["realised", "commanded"]
 """What an observation's `motion` tells: what really happened, or the efference copy of the command."""
 
@@ -34,7 +38,7 @@ class World(ABC):
     action_space: spaces.Box
     motion_space: spaces.Box
     glimpse_space: spaces.Box
-    motion_kind: Literal["translation", "rotation"]
+    motion_kind: MotionKind
     motion_signal: MotionSignal = "realised"
     """Which motion the observation tells; `info` tells both."""
     labels: np.ndarray

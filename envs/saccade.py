@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from .core import MotionSignal, Rows, World, checked_motion_signal
+from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
@@ -28,7 +28,7 @@ ZOOM_STEP = 1.0
 class SaccadeWorld(World):
     """Images and a gaze on each; see `SaccadeEnv` for the arguments, spaces and conventions."""
 
-    motion_kind: Literal["translation", "rotation"] = "translation"
+    motion_kind: MotionKind = "translation"
     variation: Variation
 
     def __init__(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
 
 import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import MotionSignal, Rows, World, checked_motion_signal
+from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .rotations import as_motion, bounded_rotations, rotation_towards
@@ -26,7 +25,7 @@ class StoredViewsWorld(World):
         source: the path of a tree, or a `StoredViews` already loaded, whose split, size and number of views hold then.
     """
 
-    motion_kind: Literal["translation", "rotation"] = "rotation"
+    motion_kind: MotionKind = "rotation"
 
     def __init__(
         self,

@@ -20,7 +20,8 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
 - `top1_z`, `top1_z_agg_M`: class accuracy of a linear probe on one z, and on z_agg over M views; `top1_z_mean_M`: on
   the mean of M embeddings, which is what pooling alone gives.
 - `relative_r2`, `individual_r2`: R2 of the motion between two views from their z, and of the pose from one z; with
-  `median_error` in degrees (rotations) or image units (saccades).
+  `median_error` in degrees (rotations) or image units (saccades); where a motion tells colours too, `colour` is the R2
+  of floor hue and light hue, and the others are of the rotation.
 - `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
   distance to the prediction from three views; with `chance`, which depends on how many views there are.
 - `view_return_V`: after V views a motion leads back to an earlier one; share of predictions nearest to that one, with

@@ -88,6 +88,8 @@ class RotationOptions:
     """When floor hue, spot position and spot hue are drawn."""
     shadows: bool = True
     """Cast shadows."""
+    motion: Literal["rotation", "rotation-colour"] = "rotation"
+    """What a motion is: the rotation, or with the differences of floor hue and light hue behind it, drawn each step."""
     motion_signal: MotionSignal = "realised"
     """What the motion tells: the rotation that was made, or the one that was commanded."""
     variation: SceneVariation = field(default_factory=SceneVariation)

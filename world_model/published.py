@@ -17,8 +17,10 @@ from .motion import MotionKind
 from .reference import own_key
 from .seq_jepa import SeqJEPA
 
+_3DIEBENCH = ((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969))
 _NORMALIZATION = {
-    "rotation": ((0.5016, 0.5037, 0.5060), (0.1030, 0.0999, 0.0969)),  # of 3DIEBench
+    "rotation": _3DIEBENCH,
+    "rotation-colour": _3DIEBENCH,
     "translation": ((0.4467, 0.4398, 0.4066), (0.2241, 0.2215, 0.2239)),  # of STL-10
 }
 """Mean and standard deviation by which the published code normalises views in [0, 1], by the kind of motion."""
