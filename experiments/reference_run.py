@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..world_model.checkpoint import save_checkpoint
-from ..world_model.published import load_published
+from ..world_model.published import published_model, read_published
 from ..world_model.seq_jepa import SeqJEPA
 from ..world_model.views import normalize_views
 from .config import ModelOptions, TrainConfig, make_world, presets
@@ -44,9 +44,10 @@ def make_reference_run(config: ReferenceConfig) -> Path:
     if config.preset not in known:
         raise ValueError(f"no preset {config.preset!r}; there are {', '.join(known)}")
     run = _on_data(known[config.preset][1], config.data)
+    weights = read_published(config.from_reference)  # before the world, whose data may take hours to decode
     world = make_world(run, "train", probing=True)
     (motion_dim,), channels = world.motion_space.shape, world.glimpse_space.shape[2]
-    model = load_published(config.from_reference, world.motion_kind, motion_dim, channels)
+    model = published_model(weights, world.motion_kind, motion_dim, channels)
     things, views = _CALIBRATED_ON
     rng = np.random.default_rng([run.seed, 3])
     drawn = make_view_set(world, balanced_items(world, things, rng), views, rng, fixations=own_fixations(run))

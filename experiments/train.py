@@ -20,7 +20,7 @@ from ..envs.environment import GlimpseVectorEnv
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
 from ..world_model.learner import Learner
 from ..world_model.probes import feature_std, rankme
-from ..world_model.published import load_published
+from ..world_model.published import published_model, read_published
 from ..world_model.replay import SequenceReplay
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
@@ -71,7 +71,7 @@ class Trainer:
         """
         world, model = self.envs.world, self.learner.model
         (motion_dim,), channels = world.motion_space.shape, world.glimpse_space.shape[2]
-        published = load_published(reference, world.motion_kind, motion_dim, channels)
+        published = published_model(read_published(reference), world.motion_kind, motion_dim, channels)
         try:
             model.load_state_dict(published.state_dict())
         except RuntimeError as error:

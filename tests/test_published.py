@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from glimpseworld.world_model.published import load_published, own_conventions, read_published
+from glimpseworld.world_model.published import own_conventions, published_model, read_published
 from glimpseworld.world_model.reference import own_key
 from glimpseworld.world_model.seq_jepa import SeqJEPA
 from glimpseworld.world_model.views import normalize_views
@@ -106,7 +106,7 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_in_it_runs(tmp_path, monke
         else:
             torch.save(content, name)
         with pytest.raises(ValueError, match=message if name == "weights.pth" else "cannot read"):
-            load_published(Path(name), "rotation", 4, 3)
+            published_model(read_published(Path(name)), "rotation", 4, 3)
     assert not Path("pwned").exists()
     with pytest.raises(ValueError, match="there is no checkpoint"):
         read_published(Path("nowhere.pt"))
@@ -114,8 +114,8 @@ def test_what_is_no_checkpoint_is_refused_and_nothing_in_it_runs(tmp_path, monke
 
 def test_a_checkpoint_of_another_world_is_told(tmp_path):
     torch.save(golden("saccade_m4"), tmp_path / "weights.pt")
-    assert not load_published(tmp_path / "weights.pt", "translation", 2, 3).training
+    assert not published_model(read_published(tmp_path / "weights.pt"), "translation", 2, 3).training
     with pytest.raises(ValueError, match="motions of 2 numbers; the world gives 3 and 4"):
-        load_published(tmp_path / "weights.pt", "rotation", 4, 3)
+        published_model(read_published(tmp_path / "weights.pt"), "rotation", 4, 3)
     torch.save(golden("rotation_m3_unconditioned"), tmp_path / "weights.pt")
-    assert load_published(tmp_path / "weights.pt", "rotation", 4, 3).motion_embedding is None
+    assert published_model(read_published(tmp_path / "weights.pt"), "rotation", 4, 3).motion_embedding is None

@@ -29,26 +29,26 @@ _DAMAGED = (ArithmeticError, AssertionError, AttributeError, EOFError, LookupErr
 """What the restricted unpickler stumbles over in bytes that only look like a pickle."""
 
 
-def load_published(path: Path, motion_kind: MotionKind, motion_dim: int, channels: int) -> SeqJEPA:
+def published_model(weights: Mapping[str, Tensor], motion_kind: MotionKind, motion_dim: int, channels: int) -> SeqJEPA:
     """Return the model of a published checkpoint, in eval mode, for the views and motions of a world of ours.
 
     Its target statistics have yet to see targets: see `SeqJEPA.as_token`.
 
     Args:
-        path: The file.
+        weights: As `read_published` returns them.
         motion_kind: Of the world's motions.
         motion_dim: Length of a motion of the world.
         channels: Channels of its views.
 
     Raises:
-        ValueError: The file is no published checkpoint, or not of such a world.
+        ValueError: They are not those of a published checkpoint, or not of such a world.
     """
-    model = SeqJEPA.from_reference(own_conventions(read_published(path), motion_kind))
+    model = SeqJEPA.from_reference(own_conventions(weights, motion_kind))
     found, wanted = (model.config.channels, model.config.motion_dim or motion_dim), (channels, motion_dim)
     if found != wanted:
         raise ValueError(
-            f"{path} is of a model for views of {found[0]} channels and motions of {found[1]} numbers; the world gives "
-            f"{wanted[0]} and {wanted[1]}: choose the preset of the checkpoint's own world"
+            f"the checkpoint is of a model for views of {found[0]} channels and motions of {found[1]} numbers; the "
+            f"world gives {wanted[0]} and {wanted[1]}: choose the preset of the checkpoint's own world"
         )
     return model.eval()
 
