@@ -1,4 +1,4 @@
-"""Agents that need no learning: random motions, independent poses, and gaze by saliency with inhibition of return."""
+"""Agents that need no learning: random motions, independent poses or views, and gaze by saliency."""
 
 from __future__ import annotations
 
@@ -82,6 +82,47 @@ class IndependentAgent:
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore nothing."""
+
+
+class DeckAgent:
+    """Sees each of a thing's V stored views once, in random order, then the same again: i.i.d. without replacement.
+
+    It is privileged: it reads `view` and `step_index` from `info`.
+
+    Args:
+        num_envs: B.
+        views: V, at least 2.
+        actions_towards_views: maps (B,) numbers of views to (B, A) actions that lead there at once.
+        rng: where the draws come from.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        views: int,
+        actions_towards_views: Callable[[np.ndarray], np.ndarray],
+        rng: np.random.Generator,
+    ) -> None:
+        self._deck = np.zeros((num_envs, views), dtype=np.int64)
+        self._actions_towards_views, self._rng = actions_towards_views, rng
+
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
+        """Return (B, A) actions towards the next view of each row's deck; its first is where it began."""
+        fresh = np.flatnonzero(info["step_index"] == 0)
+        if len(fresh):
+            order = self._rng.random((len(fresh), self._deck.shape[1]))
+            order[np.arange(len(fresh)), info["view"][fresh]] = -1.0
+            self._deck[fresh] = order.argsort(axis=1)
+        card = (info["step_index"] + 1) % self._deck.shape[1]
+        return self._actions_towards_views(self._deck[np.arange(len(card)), card])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the decks."""
+        return {"deck": self._deck.copy()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore the decks."""
+        self._deck[...] = state["deck"]
 
 
 class PriorityState(Protocol):

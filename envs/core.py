@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
 
+MotionKind = Literal["translation", "rotation", "rotation-colour"]
+"""How motions compose: vectors, which add; unit quaternions xyzw, which multiply; or such a quaternion with the
+differences of floor hue and light hue behind it, which add."""
+
 MotionSignal = Literal["realised", "commanded"]
 """What an observation's `motion` tells: what really happened, or the efference copy of the command."""
 
@@ -34,7 +38,7 @@ class World(ABC):
     action_space: spaces.Box
     motion_space: spaces.Box
     glimpse_space: spaces.Box
-    motion_kind: Literal["translation", "rotation"]
+    motion_kind: MotionKind
     motion_signal: MotionSignal = "realised"
     """Which motion the observation tells; `info` tells both."""
     labels: np.ndarray
@@ -99,11 +103,17 @@ class World(ABC):
             The poses (n, V, P) float64 and the views (n, V, H, W, C) uint8.
         """
         items, views = uniform.shape[:2]
+        poses = self.draw_poses(uniform.reshape(items * views, -1)).reshape(items, views, -1)
+        return poses, self.views_from(index, poses, randomness)
+
+    def views_from(self, index: np.ndarray, poses: np.ndarray, randomness: np.ndarray) -> np.ndarray:
+        """Return the views (n, V, H, W, C) uint8 of things `index` (n,) from (n, V, P) poses; see `draw_views`."""
+        items, views = poses.shape[:2]
         repeated, randomness = np.repeat(index, views), randomness.reshape(items * views, -1)
-        poses = self.draw_poses(uniform.reshape(items * views, -1))
-        parts = [slice(start, start + 512) for start in range(0, len(poses), 512)]
-        seen = np.concatenate([self.view(repeated[part], poses[part], randomness[part]) for part in parts])
-        return poses.reshape(items, views, -1), seen.reshape(items, views, *seen.shape[1:])
+        flat = poses.reshape(items * views, -1)
+        parts = [slice(start, start + 512) for start in range(0, len(flat), 512)]
+        seen = np.concatenate([self.view(repeated[part], flat[part], randomness[part]) for part in parts])
+        return seen.reshape(items, views, *seen.shape[1:])
 
     @abstractmethod
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import MotionSignal, Rows, World, checked_motion_signal
+from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .objects import load_objects
@@ -30,6 +30,8 @@ from .variation import FactorDraw, Variation
 
 RotationRange = Literal["free", "3diebench", "ood"]
 _DRAW_OBJECT, _DRAW_START, _DRAW_FACTORS, _DRAW_NOISE = 1, 2, 3, 51
+_TOLD_HUES = ("floor_hue", "spot_hue")
+"""The factors whose differences motion "rotation-colour" tells, in its order."""
 _PREPARED_OBJECTS = 2048
 """Objects whose ray-casting structure is kept; the least recently seen go first."""
 
@@ -37,7 +39,7 @@ _PREPARED_OBJECTS = 2048
 class ObjectRotationWorld(World):
     """Objects and an orientation of each; see `ObjectRotationEnv` for the arguments, spaces and conventions."""
 
-    motion_kind: Literal["translation", "rotation"] = "rotation"
+    motion_kind: MotionKind = "rotation"
     variation: Variation
 
     def __init__(
@@ -53,6 +55,7 @@ class ObjectRotationWorld(World):
         rotation: RotationRange | None = None,
         lighting: FactorDraw = "step",
         shadows: bool = True,
+        motion: Literal["rotation", "rotation-colour"] = "rotation",
         motion_signal: MotionSignal = "realised",
         variation: Literal["3diebench"] | dict[str, Any] | None = None,
     ) -> None:
@@ -70,10 +73,12 @@ class ObjectRotationWorld(World):
         self.renderer = Renderer(size, shadows=shadows)
         self.max_angle, self.rotation = max_angle, rotation
         self.motion_signal = checked_motion_signal(motion_signal)
+        self.motion_kind = motion
+        self._check_motion()
         self.labels, self.class_names = self.objects.labels, self.objects.class_names
         self._prepared: OrderedDict[int, RayMesh] = OrderedDict()
         self.action_space = spaces.Box(-1.0, 1.0, (3,), np.float32)
-        self.motion_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.motion_space = spaces.Box(-1.0, 1.0, (6 if self._tells_colour else 4,), np.float32)
         self.glimpse_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
 
     def bind(self, num_envs: int) -> None:
@@ -81,6 +86,7 @@ class ObjectRotationWorld(World):
         self._index = np.zeros(num_envs, dtype=np.int64)
         self._label = np.zeros(num_envs, dtype=np.int64)
         self._orientation = np.tile(np.array([0.0, 0.0, 0.0, 1.0]), (num_envs, 1))
+        self._hues = np.zeros((num_envs, 2), dtype=np.float64)
 
     @property
     def pose(self) -> np.ndarray:
@@ -93,11 +99,26 @@ class ObjectRotationWorld(World):
         self._index[rows] = index
         self._label[rows] = self.objects.labels[index]
         self._orientation[rows] = self.draw_poses(draws.uniform(_DRAW_START, 3))
+        self._hues[rows] = _hues(self.variation.values(rows))
 
     def draw_poses(self, uniform: np.ndarray) -> np.ndarray:
         """Map (n, 3) uniforms in [0, 1) to (n, 4) orientations, spread as episodes start: see `rotation`."""
         draw = {"free": uniform_rotations, "3diebench": bounded_rotations, "ood": unseen_rotations}
         return draw[self.rotation](uniform)
+
+    def draw_views(
+        self, index: np.ndarray, uniform: np.ndarray, randomness: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return V views of each of things `index`: see `World.draw_views`; a pose has its hues if a motion tells them.
+
+        Returns:
+            The poses (n, V, 4) float64, with floor hue and light hue (n, V, 6), and the views (n, V, S, S, 3) uint8.
+        """
+        poses, seen = super().draw_views(index, uniform, randomness)
+        if self._tells_colour:
+            hues = _hues(self.variation.values_from(randomness.reshape(-1, randomness.shape[2])))
+            poses = np.concatenate([poses, hues.reshape(*poses.shape[:2], 2)], axis=2)
+        return poses, seen
 
     def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
@@ -108,11 +129,19 @@ class ObjectRotationWorld(World):
             vectors = vectors * reachable_share(before.as_matrix(), vectors, unseen=unseen)[:, None]
         motion = Rotation.from_rotvec(vectors)
         self._orientation[rows] = canonical((before * motion).as_quat())
-        return as_motion(motion)
+        if not self._tells_colour:
+            return as_motion(motion)
+        hues = _hues(self.variation.values(rows))  # already those of this step
+        change, self._hues[rows] = hues - self._hues[rows], hues
+        return np.concatenate([as_motion(motion), change.astype(np.float32)], axis=1)
 
     def commanded(self, actions: np.ndarray) -> np.ndarray:
-        """Return exp(action * max_angle) of (n, 3) actions: (n, 4) float32 unit quaternions xyzw, w >= 0."""
-        return as_motion(Rotation.from_rotvec(actions * self.max_angle))
+        """Return exp(action * max_angle) of (n, 3) actions: (n, 4) float32 unit quaternions xyzw, w >= 0.
+
+        No action commands a colour: where a motion tells them, (n, 6) with zeros.
+        """
+        turns = as_motion(Rotation.from_rotvec(actions * self.max_angle))
+        return np.pad(turns, ((0, 0), (0, 2))) if self._tells_colour else turns
 
     def actions_towards(self, poses: np.ndarray) -> np.ndarray:
         """Return (B, 3) actions towards (B, 4) orientations, along the shortest rotation."""
@@ -157,8 +186,9 @@ class ObjectRotationWorld(World):
         return sense(views, factors["image_contrast"], factors["image_noise"], seeds)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the live arrays: object index and label, orientation."""
-        return {"index": self._index, "label": self._label, "orientation": self._orientation}
+        """Return the live arrays: object index and label, orientation; the hues of floor and light if motions tell."""
+        live = {"index": self._index, "label": self._label, "orientation": self._orientation}
+        return live | {"hues": self._hues} if self._tells_colour else live
 
     def info(self) -> dict[str, np.ndarray]:
         """Return `orientation` (B, 4), `label` (B,) and `index` (B,)."""
@@ -178,6 +208,21 @@ class ObjectRotationWorld(World):
             label=self.objects.class_names[int(self._label[row])],
         )
 
+    @property
+    def _tells_colour(self) -> bool:
+        return self.motion_kind == "rotation-colour"
+
+    def _check_motion(self) -> None:
+        if self.motion_kind not in ("rotation", "rotation-colour"):
+            raise ValueError(f'motion must be "rotation" or "rotation-colour", got {self.motion_kind!r}')
+        if not self._tells_colour:
+            return
+        if self.motion_signal == "commanded":
+            raise ValueError('motion "rotation-colour" tells what no action commands: leave motion_signal "realised"')
+        still = [f.name for f in self.variation.factors if f.name in _TOLD_HUES and f.draw != "step"]
+        if still:
+            raise ValueError(f'motion "rotation-colour" needs {" and ".join(still)} drawn at each "step"')
+
     def _mesh(self, index: int) -> RayMesh:
         if index in self._prepared:
             self._prepared.move_to_end(index)
@@ -189,6 +234,11 @@ class ObjectRotationWorld(World):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_prepared": OrderedDict()}
+
+
+def _hues(factors: dict[str, np.ndarray]) -> np.ndarray:
+    """Return (n, 2) hues of floor and light, in turns."""
+    return np.stack([factors[name] for name in _TOLD_HUES], axis=1)
 
 
 class ObjectRotationEnv(ComposedEnv):
@@ -259,6 +309,8 @@ class ObjectRotationEnv(ComposedEnv):
     - `lighting`: floor hue, spot position and spot hue are drawn at each "step", each "episode", or are "fixed"; what
       `variation` says of one of them comes first.
     - `shadows`: cast shadows (True).
+    - `motion`: "rotation"; or "rotation-colour", for which `motion` is (6,): behind the quaternion the differences of
+      floor hue and light hue, in [-1, 1] turns, from the view before to this one. Both must be drawn at each step.
     - `motion_signal`: what `motion` tells: "realised", the rotation that was made, or "commanded", its efference copy:
       exp(action * max_angle), whatever came of it. They differ where "3diebench" stops a motion. Info has both.
     - `variation`: None; "3diebench", the paper's recipe: floor and light drawn at each step, nothing else, and

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from .core import MotionSignal, Rows, World, checked_motion_signal
+from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
@@ -28,7 +28,7 @@ ZOOM_STEP = 1.0
 class SaccadeWorld(World):
     """Images and a gaze on each; see `SaccadeEnv` for the arguments, spaces and conventions."""
 
-    motion_kind: Literal["translation", "rotation"] = "translation"
+    motion_kind: MotionKind = "translation"
     variation: Variation
 
     def __init__(
@@ -107,12 +107,29 @@ class SaccadeWorld(World):
         wanted = np.zeros((len(uniform), 2))
         if self.start == "uniform":
             wanted = (2 * uniform[:, :2] - 1) * self.reach
-        positions = self._position_of(self._corner_of(wanted))
-        if self.zoom is None:
-            return positions
-        near, far = np.log2(self.zoom)
-        octaves = near + uniform[:, 2:] * (far - near) if self.start == "uniform" else np.zeros((len(uniform), 1))
-        return np.concatenate([positions, octaves.clip(near, far)], axis=1)
+        return self._poses_of(wanted, uniform[:, 2])
+
+    def draw_scanpaths(self, index: np.ndarray, uniform: np.ndarray, length: int) -> np.ndarray:
+        """Return where a gaze that goes by priority looks: V fixations of each of images `index` (n,), (n, V, P) poses.
+
+        Each is drawn from the priority map with the settings `priority`, the first of a scanpath from saliency alone.
+        After `length` fixations a new scanpath begins, for which nothing is inhibited.
+
+        Args:
+            index: (n,) int64.
+            uniform: (n, V, 3) in [0, 1), of which the first number draws the place and the third the zoom.
+            length: fixations of a scanpath, at least 1; the last one of an image may be shorter.
+        """
+        rows, poses = np.arange(len(index)), []
+        priority = self.priority_map(len(index))
+        saliency = self.images.saliency(index) if self.priority.saliency else None
+        for k in range(uniform.shape[1]):
+            if k % length == 0:
+                priority.begin(rows, saliency)
+            wanted = priority.sample(rows, uniform[:, k, 0], reach=self.reach)
+            poses.append(self._poses_of(wanted, uniform[:, k, 2]))
+            priority.fixate(rows, poses[-1][:, :2])
+        return np.stack(poses, axis=1)
 
     def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Jump as the eye can, stopping at the limit of reach and zoom; on whole pixels unless `subpixel`."""
@@ -193,6 +210,15 @@ class SaccadeWorld(World):
             priority=priority.priority(only)[0],
             label=self.images.class_names[self._label[row]],
         )
+
+    def _poses_of(self, wanted: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+        """Return (n, 2) poses at (n, 2) wanted positions, or (n, 3) with log2 zoom from (n,) uniforms: see `start`."""
+        positions = self._position_of(self._corner_of(wanted))
+        if self.zoom is None:
+            return positions
+        near, far = np.log2(self.zoom)
+        octaves = near + uniform * (far - near) if self.start == "uniform" else np.zeros(len(uniform))
+        return np.concatenate([positions, octaves.clip(near, far)[:, None]], axis=1)
 
     def _place(self, rows: Rows, poses: np.ndarray) -> None:
         """Put the gaze of `rows` at (n, A) poses, within reach and range, on whole pixels unless `subpixel`."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
 
 import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import MotionSignal, Rows, World, checked_motion_signal
+from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .rotations import as_motion, bounded_rotations, rotation_towards
@@ -26,7 +25,7 @@ class StoredViewsWorld(World):
         source: the path of a tree, or a `StoredViews` already loaded, whose split, size and number of views hold then.
     """
 
-    motion_kind: Literal["translation", "rotation"] = "rotation"
+    motion_kind: MotionKind = "rotation"
 
     def __init__(
         self,
@@ -128,6 +127,10 @@ class StoredViewsWorld(World):
         """
         goals = self.stored.quaternions[self._index, self._nearest(self._index, poses)]
         return rotation_towards(self._orientation, goals, self.max_angle)
+
+    def actions_towards_views(self, views: np.ndarray) -> np.ndarray:
+        """Return (B, 3) actions towards stored views number (B,) of the rows' objects, as `actions_towards`."""
+        return rotation_towards(self._orientation, self.stored.quaternions[self._index, views], self.max_angle)
 
     def view(self, index: np.ndarray, poses: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Return the stored views of things `index` (n,) nearest to (n, 4) orientations; `uniform` is ignored."""

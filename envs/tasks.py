@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from gymnasium import spaces
 
-from .core import Rows, World
+from .core import MotionKind, Rows, World
 from .draws import EpisodeDraws
 
 Reward = Literal["sparse", "dense"]
@@ -202,7 +202,7 @@ class PoseGoalTask(GoalTask):
         return world.actions_towards(self._goal)
 
 
-def pose_distance(kind: Literal["translation", "rotation"], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def pose_distance(kind: MotionKind, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return (n,) distances between poses: image units between positions (n, 2), degrees between quaternions (n, 4).
 
     A zoom, the third number of a position with one, does not count.
@@ -214,6 +214,6 @@ def pose_distance(kind: Literal["translation", "rotation"], a: np.ndarray, b: np
     return np.degrees(4 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1)))
 
 
-def pose_scale(kind: Literal["translation", "rotation"]) -> float:
+def pose_scale(kind: MotionKind) -> float:
     """Return the largest `pose_distance`: the image's diagonal in image units, or 180 degrees."""
     return IMAGE_DIAGONAL if kind == "translation" else 180.0

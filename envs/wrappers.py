@@ -133,7 +133,8 @@ class MotionNoise(ObservationWrapper):
         env: a vector environment of this package, not yet one with stacked frames.
         std: standard deviation, one number or one a component. Of a translation, in its own units (image units), the
             sum clipped to the space of motions. Of a rotation, in radians: of each component of a rotation vector n,
-            and the observed rotation is motion * exp(n), a unit quaternion xyzw with w >= 0.
+            and the observed rotation is motion * exp(n), a unit quaternion xyzw with w >= 0; colours come behind it, in
+            turns.
     """
 
     def __init__(self, env: gym.vector.VectorEnv, std: float | Sequence[float] | np.ndarray) -> None:
@@ -145,7 +146,7 @@ class MotionNoise(ObservationWrapper):
                 f"expected motions of shape {self._space.shape}, got {_entries(env)['motion'].shape}: put MotionNoise "
                 "inside the wrapper that stacks frames"
             )
-        size = 3 if self._kind == "rotation" else self._space.shape[0]
+        size = self._space.shape[0] - (self._kind != "translation")  # a rotation vector is one number shorter
         self._std = np.asarray(std, dtype=np.float64)
         if self._std.shape not in ((), (size,)) or not (np.isfinite(self._std).all() and (self._std >= 0).all()):
             raise ValueError(f"std must be one number or {size}, finite and at least 0, got {std}")
@@ -172,7 +173,8 @@ class MotionNoise(ObservationWrapper):
 
         from .rotations import canonical
 
-        return canonical((Rotation.from_quat(motion) * Rotation.from_rotvec(noise)).as_quat()).clip(-1.0, 1.0)
+        turned = canonical((Rotation.from_quat(motion[:, :4]) * Rotation.from_rotvec(noise[:, :3])).as_quat())
+        return np.concatenate([turned, motion[:, 4:] + noise[:, 3:]], axis=1).clip(-1.0, 1.0)
 
 
 class Grayscale(ObservationWrapper):

@@ -5,53 +5,41 @@ from __future__ import annotations
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
-from ..agents.scripted import Agent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import World
 from ..envs.splits import Split
 from ..world_model.learner import LearnerConfig
 from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.seq_jepa import SeqJEPAConfig
+from .worlds import (
+    HELD_OUT_MEMBERS,
+    AgentName,
+    PriorityOptions,
+    RotationOptions,
+    SaccadeOptions,
+    StoredOptions,
+    make_agent,
+)
 
-AgentName = Literal["random", "independent", "saliency"]
-
-
-@dataclass(frozen=True)
-class RotationOptions:
-    """The world of rotations; see the page of `GlimpseWorld/ObjectRotation-v0`."""
-
-    size: int = 64
-    """Side of the view in pixels."""
-    members_per_family: int = 64
-    """Training objects of each family."""
-    palette: Literal["parts", "objects"] = "parts"
-    """Colours by part, alike in all objects, or colours of each object's own."""
-    max_angle: float = 0.7853981633974483
-    """Radians that an action component of 1 turns."""
-    rotation: Literal["free", "3diebench"] = "3diebench"
-    """Any orientation, or Euler angles within 90 degrees."""
-    lighting: Literal["fixed", "episode", "step"] = "step"
-    """When floor hue, spot position and spot hue are drawn."""
-    shadows: bool = True
-    """Cast shadows."""
-
-
-@dataclass(frozen=True)
-class SaccadeOptions:
-    """The world of saccades; see the page of `GlimpseWorld/Saccade-v0`."""
-
-    images: str = "scenes"
-    """Built in: "scenes", "search-easy", "search", "search-hard" or "textures"; or the path of a data set (STL-10,
-    CIFAR-10/100, Tiny ImageNet), a folder with one sub-folder a class, an `.npz` or an `.npy` file."""
-    glimpse_size: int = 32
-    """Side of the glimpse in pixels."""
-    max_amplitude: float = 1.0
-    """Image units that an action component of 1 moves."""
+__all__ = [
+    "HELD_OUT_MEMBERS",
+    "AgentName",
+    "ModelOptions",
+    "PathOptions",
+    "ReplayOptions",
+    "RotationOptions",
+    "SaccadeOptions",
+    "StoredOptions",
+    "TrainConfig",
+    "from_dict",
+    "make_agent",
+    "make_world",
+    "model_config",
+    "presets",
+]
 
 
 @dataclass(frozen=True)
@@ -108,15 +96,17 @@ class PathOptions:
 class TrainConfig:
     """A training run: an agent acts in a world and a seq-JEPA learns from its replay, interleaved."""
 
-    world: Literal["rotation", "saccade"] = "rotation"
-    """Which world."""
+    world: Literal["rotation", "saccade", "stored-views"] = "rotation"
+    """Which world; "stored-views" is 3DIEBench on disk."""
     rotation: RotationOptions = field(default_factory=RotationOptions)
     """Options of the world of rotations."""
     saccade: SaccadeOptions = field(default_factory=SaccadeOptions)
     """Options of the world of saccades."""
+    stored: StoredOptions = field(default_factory=StoredOptions)
+    """Options of the world of stored views."""
     agent: AgentName = "random"
     """Who acts: uniform random motions; independent poses, privileged (i.i.d. views if max_angle is pi or max_amplitude
-    2); or saliency with inhibition of return, which looks at images only."""
+    2; stored views each once, in random order); or saliency with inhibition of return, which looks at images only."""
     seed: int = 0
     """Of everything random in the run."""
     folder: str = "runs"
@@ -139,6 +129,9 @@ class TrainConfig:
     """Training of the path memory, where the model has one."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The optimiser; `total_steps` is the length of the run."""
+    from_reference: str | None = None
+    """Published checkpoint (a .safetensors or a torch.save file) whose weights the model begins with, the target
+    encoder's too; the optimiser and the schedules begin anew. The model's sizes must be the checkpoint's."""
     device: str = "cpu"
     """Where to compute: "cpu", "cuda", "cuda:1", ..."""
     log_every: int = 50
@@ -177,15 +170,25 @@ class TrainConfig:
             raise ValueError("paths have no effect without a path memory: set model.memory.layers, or leave them out")
         if self.paths.count < 1 or not 0 <= self.paths.swapped <= 1:
             raise ValueError(f"paths.count must be at least 1 and paths.swapped in [0, 1], got {self.paths}")
-        if self.world == "rotation" and self.agent == "saliency":
+        self._check_world()
+
+    def _check_world(self) -> None:
+        """Raise ValueError where the agent cannot act in the world, or an option has no effect in it."""
+        if self.world != "saccade" and self.agent == "saliency":
             raise ValueError('agent "saliency" looks at images: use --world saccade, or --agent random')
-        if self.world == "rotation" and self.saccade != SaccadeOptions():
-            raise ValueError("saccade options have no effect with --world rotation; leave them out")
-        if self.world == "saccade" and self.rotation != RotationOptions():
-            raise ValueError(
-                "rotation options have no effect with --world saccade: leave them out, and start from a preset for "
-                "saccades, such as quick-saccade"
-            )
+        others = {
+            "rotation": self.rotation == RotationOptions(),
+            "saccade": self.saccade == SaccadeOptions(),
+            "stored": self.stored == StoredOptions(),
+        }
+        for name, untouched in others.items():
+            if not untouched and name != self.world.removesuffix("-views"):
+                raise ValueError(
+                    f"{name} options have no effect with --world {self.world}: leave them out, and start from a preset "
+                    "for that world, such as quick, quick-saccade or paper-3diebench"
+                )
+        if self.agent != "saliency" and self.saccade.priority != PriorityOptions():
+            raise ValueError(f"saccade.priority has no effect with --agent {self.agent}: use --agent saliency")
 
 
 def presets() -> dict[str, tuple[str, TrainConfig]]:
@@ -233,6 +236,26 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         probe_every=2_000,
         checkpoint_every=5_000,
     )
+    paper_saccade = replace(
+        paper,
+        world="saccade",
+        rotation=RotationOptions(),
+        saccade=SaccadeOptions(images="", max_amplitude=2.0),  # 16 pixels of inhibition are the priority's default
+        agent="saliency",
+        num_envs=512,
+        episode_steps=4,  # five fixations, then a new image
+        glimpses_per_update=2_560.0,
+        replay=ReplayOptions(capacity=61_440, context=(4, 4), targets=1, windows="adjacent"),
+        model=replace(paper_model, encoder="resnet18-cifar"),
+        learner=replace(paper.learner, total_steps=320_000, warmup_steps=3_200),  # 2000 epochs of 80 thousand images
+    )
+    paper_3diebench = replace(
+        paper,
+        world="stored-views",
+        rotation=RotationOptions(),
+        stored=StoredOptions(size=128),
+        learner=replace(paper.learner, total_steps=80_000, warmup_steps=1_600),  # 1000 epochs
+    )
     return {
         "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
         "cpu": ("About forty minutes on two cores: 64 x 64 views.", cpu),
@@ -241,51 +264,25 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
             replace(quick, world="saccade", agent="saliency", rotation=RotationOptions()),
         ),
         "paper": ("ResNet-18, i.i.d. views at 128 x 128 and the paper's settings; for a GPU.", paper),
+        "paper-3diebench": (
+            "The same on the published 3DIEBench, which --stored.source PATH names; for a GPU.",
+            paper_3diebench,
+        ),
+        "paper-saccade": (
+            "The paper's saccades over STL-10. --saccade.images PATH names its folder, or its unlabeled_X.bin with "
+            "--saccade.probe-images for the folder; for a GPU.",
+            paper_saccade,
+        ),
     }
 
 
-def make_world(config: TrainConfig, split: Split) -> World:
-    """Return the world of `config` with the objects or images of `split`."""
+def make_world(config: TrainConfig, split: Split, *, probing: bool = False) -> World:
+    """Return the world of `config` with the objects or images of `split`; as probes look at it where `probing`."""
     if config.world == "rotation":
-        from ..envs.object_rotation import ObjectRotationWorld
-
-        members = config.rotation.members_per_family if split == "train" else HELD_OUT_MEMBERS
-        return ObjectRotationWorld(split=split, **{**asdict(config.rotation), "members_per_family": members})
-    from ..envs.saccade import SaccadeWorld
-
-    return SaccadeWorld(split=split, **asdict(config.saccade))
-
-
-HELD_OUT_MEMBERS = 16
-"""Validation objects, and test objects, of each family."""
-
-
-def make_agent(name: AgentName, world: World, num_envs: int, rng: np.random.Generator) -> Agent:
-    """Return the agent called `name` for B = `num_envs` rows of `world`.
-
-    Raises:
-        ValueError: if it cannot act in that world.
-    """
-    if name == "random":
-        return RandomAgent(num_envs, world.action_space.shape[0], rng)
-    if name == "independent":
-        return IndependentAgent(num_envs, world.draw_poses, world.actions_towards, rng)
-    return _make_saliency_agent(world, num_envs, rng)
-
-
-def _make_saliency_agent(world: World, num_envs: int, rng: np.random.Generator) -> SaliencyAgent:
-    from ..envs.saccade import SaccadeWorld
-
-    if not isinstance(world, SaccadeWorld):
-        raise ValueError(f"the saliency agent looks at images; {type(world).__name__} has none")
-    return SaliencyAgent(
-        world.priority_map(num_envs),
-        world.images.saliency if world.priority.saliency else None,
-        reach=world.reach,
-        max_amplitude=world.max_amplitude,
-        rng=rng,
-        action_size=world.action_space.shape[0],
-    )
+        return config.rotation.world(split)
+    if config.world == "stored-views":
+        return config.stored.world(split)
+    return config.saccade.world(split, probing=probing)
 
 
 def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig:

@@ -3,9 +3,13 @@
 Keys of `results.json`:
 
 - `run`, `step`: the folder, and the update the model is from; `config`: the run's settings. Scores on the validation
-  split go to `results-validation.json` and `.png` instead.
+  split go to `results-validation.json` and `.png` instead, those of another condition than the run's own to files named
+  by it, such as `results-ood.json`.
 - `split`, `seed`, `commit`, `version`: the split scored on, the evaluation's seed, the code's git commit (or null)
   and version; `seconds`: how long the evaluation took.
+- `rotation`: the orientations that held-out views are in; `fixations`: where the fitted and the held-out views fixate,
+  "saliency" (scanpaths by the run's priority map: saliency and inhibition of return) or "uniform"; null where a world
+  has none.
 - `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
 - `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights, drawn by the run's
   seed, and calibrated BatchNorms.
@@ -16,7 +20,8 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
 - `top1_z`, `top1_z_agg_M`: class accuracy of a linear probe on one z, and on z_agg over M views; `top1_z_mean_M`: on
   the mean of M embeddings, which is what pooling alone gives.
 - `relative_r2`, `individual_r2`: R2 of the motion between two views from their z, and of the pose from one z; with
-  `median_error` in degrees (rotations) or image units (saccades).
+  `median_error` in degrees (rotations) or image units (saccades); where a motion tells colours too, `colour` is the R2
+  of floor hue and light hue, and the others are of the rotation.
 - `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
   distance to the prediction from three views; with `chance`, which depends on how many views there are.
 - `view_return_V`: after V views a motion leads back to an earlier one; share of predictions nearest to that one, with
@@ -36,7 +41,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import DEVNULL, CalledProcessError, check_output
@@ -47,6 +52,8 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from ..envs.core import World
+from ..envs.object_rotation import RotationRange
 from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.probes import feature_std, rankme
 from ..world_model.seq_jepa import SeqJEPA
@@ -63,9 +70,10 @@ from .measure import (
     top1_from_context,
     view_return,
 )
+from .reference_run import ReferenceConfig, make_reference_run
 from .report import evaluation_figure, evaluation_table
 from .train import load_config, load_model
-from .view_sets import balanced_items, calibrate_untrained, make_view_set
+from .view_sets import Fixations, ViewSet, balanced_items, calibrate_untrained, make_view_set, own_fixations
 
 Measures = dict[str, Any]
 
@@ -80,6 +88,10 @@ class EvaluateConfig:
     """Held-out things to score on; choose settings on "validation", report "test"."""
     effort: Literal["quick", "full"] = "full"
     """"quick" has fewer samples and path lengths: under a minute for 32 x 32 views."""
+    rotation: RotationRange | None = None
+    """Orientations of the held-out views, such as "ood"; probes are fitted on the run's own. None: those too."""
+    fixations: Fixations | None = None
+    """Where views fixate: "saliency", by the run's priority map, or "uniform". None: as the run's agent does."""
     seed: int = 0
     """Of the drawn views, pairs and contexts, and of the probes."""
     device: str = "cpu"
@@ -113,6 +125,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
     """Measure the model of `config.run`, write `results.json` and `results.png` into it, and return the results."""
     began = time.monotonic()
     run = load_config(config.run)
+    condition = condition_of(config, run)
     model, step = load_model(config.run, config.device)
     plan = PLANS[config.effort]
     material = make_material(run, config, plan)
@@ -124,6 +137,8 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
         "step": step,
         "config": asdict(run),
         "split": config.split,
+        "rotation": config.rotation or (run.rotation.rotation if run.world == "rotation" else None),
+        "fixations": config.fixations or own_fixations(run),
         "seed": config.seed,
         "commit": _commit(),
         "version": version("glimpseworld"),
@@ -152,7 +167,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
             results["controls"][f"path_r2_{length}_raw_motions"] = path_from_motions(material, length)
             bar.update(1)
     results["seconds"] = round(time.monotonic() - began, 1)
-    json_path, figure_path = result_paths(config.run, config.split)
+    json_path, figure_path = result_paths(config.run, config.split, condition)
     try:
         write_json(json_path, results)
         evaluation_figure(results, figure_path)
@@ -161,19 +176,42 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
     return results
 
 
-def result_paths(run: Path, split: str) -> tuple[Path, Path]:
-    """Return where the results of a run on `split` are kept: JSON and figure."""
-    name = "results" if split == "test" else f"results-{split}"
+def result_paths(run: Path, split: str, condition: str = "") -> tuple[Path, Path]:
+    """Return where the results of a run on `split`, under a condition, are kept: JSON and figure."""
+    name = "-".join(["results", *([] if split == "test" else [split]), *([condition] if condition else [])])
     return run / f"{name}.json", run / f"{name}.png"
+
+
+def condition_of(config: EvaluateConfig, run: TrainConfig) -> str:
+    """Return the name of the condition in which `run` is evaluated, empty if it is that which it was trained in.
+
+    Raises:
+        ValueError: if the run's world knows no such condition.
+    """
+    if config.rotation is not None and run.world != "rotation":
+        raise ValueError(f"--rotation is of the world of rotations; this run's is {run.world}: leave it out")
+    if config.fixations is not None and run.world != "saccade":
+        raise ValueError(f"--fixations is of the world of saccades; this run's is {run.world}: leave it out")
+    own = (run.rotation.rotation, own_fixations(run))
+    wanted = (config.rotation, config.fixations)
+    return "-".join(name for name, mine in zip(wanted, own, strict=True) if name is not None and name != mine)
 
 
 def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Material:
     """Draw the view sets that `run` is evaluated on."""
     rng = np.random.default_rng([config.seed, 1])
-    fit_world, test_world = make_world(run, "train"), make_world(run, config.split)
+    scored = run
+    if config.rotation is not None:
+        scored = replace(run, rotation=replace(run.rotation, rotation=config.rotation))
+    fit_world, test_world = make_world(run, "train", probing=True), make_world(scored, config.split, probing=True)
+    fixations = config.fixations or own_fixations(run)
+
+    def views(world: World, things: int, count: int) -> ViewSet:
+        return make_view_set(world, balanced_items(world, things, rng), count, rng, fixations=fixations)
+
     return Material(
-        fit=make_view_set(fit_world, balanced_items(fit_world, plan.fit_things, rng), plan.fit_views, rng),
-        test=make_view_set(test_world, balanced_items(test_world, plan.test_things, rng), plan.test_views, rng),
+        fit=views(fit_world, plan.fit_things, plan.fit_views),
+        test=views(test_world, plan.test_things, plan.test_views),
         seed=config.seed,
         fit_samples=plan.fit_samples,
         test_samples=plan.test_samples,
@@ -181,20 +219,31 @@ def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Mater
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command."""
+    """Run the command: `RUN [options]` or `--from-reference CHECKPOINT --preset PRESET [options]`."""
+    reference = None
+    if any(a == "--from-reference" or a.startswith("--from-reference=") for a in arguments):
+        reference, rest = tyro.cli(
+            ReferenceConfig, args=arguments, prog="glimpseworld evaluate", return_unknown_args=True
+        )
+        arguments = [reference.folder, *rest]
     config = tyro.cli(
         EvaluateConfig,
         args=arguments,
         prog="glimpseworld evaluate",
-        description="What a model has learned, on held-out things.",
+        description="What a model has learned, on held-out things. RUN is a folder that `glimpseworld train` made; or "
+        "--from-reference CHECKPOINT --preset PRESET [--data PATH] makes one of a published checkpoint.",
     )
+    if reference is not None:
+        config = replace(config, run=make_reference_run(reference))
+        print(f"run {config.run}", file=sys.stderr)
     results = evaluate(config)
     if config.json:
         json.dump(results, sys.stdout, indent=2)
         print()
         return
     print(evaluation_table(results))
-    print("\nresults  {}\nfigure   {}".format(*result_paths(config.run, config.split)))
+    condition = condition_of(config, load_config(config.run))
+    print("\nresults  {}\nfigure   {}".format(*result_paths(config.run, config.split, condition)))
 
 
 def _measures(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -54,7 +55,7 @@ class Material:
         return Subject(model, embed(model, self.fit.views), embed(model, self.test.views))
 
     def draw(self, part: str, views: int, purpose: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw sequences of different views of one thing.
+        """Draw sequences of different views of one thing, in random order; of scanpaths, one after another.
 
         Args:
             part: "fit" or "test".
@@ -70,7 +71,11 @@ class Material:
             raise ValueError(f"sequences of {views} views need as many views of each thing, got {available}")
         rng = np.random.default_rng([self.seed, purpose, part == "test"])
         items = np.arange(samples) % things
-        return items, rng.random((samples, available)).argsort(axis=1)[:, :views]
+        order = rng.random((samples, available))
+        if view_set.scanpath is not None:  # so that a sequence lies within one scanpath as far as it fits
+            scanpath = np.arange(available) // view_set.scanpath
+            order += rng.random((samples, scanpath[-1] + 1)).argsort(axis=1)[:, scanpath]
+        return items, order.argsort(axis=1)[:, :views]
 
 
 def context_motions(view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -282,14 +287,14 @@ def _path_features(model: SeqJEPA, z: Tensor, motions: Tensor, ablate: str | Non
 def _regression(
     features: dict[str, np.ndarray], targets: dict[str, np.ndarray], items: np.ndarray, material: Material
 ) -> Scores:
-    """Fit on "fit", score on "test"; R2 is averaged over the outputs."""
+    """Fit on "fit", score on "test"; R2 is averaged over the outputs, for colours behind a rotation apart: `colour`."""
     kind = material.test.motion_kind
     result = regression_probe(
         features["fit"],
         targets["fit"],
         features["test"],
         targets["test"],
-        hidden=1024 if kind == "rotation" else None,
+        hidden=None if kind == "translation" else 1024,
         seed=material.seed,
     )
     truth = targets["test"]
@@ -298,16 +303,16 @@ def _regression(
     np.add.at(residual, items, (truth - result.prediction) ** 2)
     np.add.at(total, items, (truth - truth.mean(axis=0)) ** 2)
 
-    def r2(chosen: np.ndarray) -> float:
-        return float(np.mean(1 - residual[chosen].sum(axis=0) / total[chosen].sum(axis=0)))
+    def r2_of(outputs: slice, chosen: np.ndarray) -> float:
+        shares = residual[chosen, outputs].sum(axis=0) / total[chosen, outputs].sum(axis=0)
+        return float(np.mean(1 - shares))
 
-    if kind == "rotation":
-        error = quaternion_angle(result.prediction, truth)
+    if kind == "translation":  # the error is of the place alone, where the zoom moves too
+        error, moved = np.linalg.norm((result.prediction - truth)[:, :2], axis=1), slice(None)
     else:
-        error = np.linalg.norm(
-            (result.prediction - truth)[:, :2], axis=1
-        )  # of the place alone, where the zoom moves too
-    return _with_interval(r2, things, material.seed) | {"median_error": float(np.median(error))}
+        error, moved = quaternion_angle(result.prediction[:, :4], truth[:, :4]), slice(0, 4)
+    scores = _with_interval(partial(r2_of, moved), things, material.seed) | {"median_error": float(np.median(error))}
+    return scores if kind != "rotation-colour" else scores | {"colour": r2_of(slice(4, 6), np.arange(things))}
 
 
 def _mean_over_things(values: np.ndarray, items: np.ndarray, seed: int) -> Scores:

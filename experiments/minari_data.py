@@ -10,6 +10,10 @@ import gymnasium as gym
 import numpy as np
 
 from ..world_model.episodes import Episodes
+from ..world_model.motion import MotionKind
+
+_KINDS: dict[tuple[int, ...] | None, MotionKind] = {(4,): "rotation", (6,): "rotation-colour"}
+"""Motions by the shape of their space; those of other shapes are translations."""
 
 
 def save_minari(episodes: Episodes, name: str) -> None:
@@ -80,7 +84,7 @@ def load_minari(name: str) -> Episodes:
         **{key: joined.pop(key) for key in ("first", "actions", "rewards", "terminated", "label", "index")},
         views=joined.pop("glimpse"),
         motions=joined.pop("motion"),
-        motion_kind="rotation" if space["motion"].shape == (4,) else "translation",
+        motion_kind=_KINDS.get(space["motion"].shape, "translation"),
         entries=joined,
         source={} if spec is None else {"env": spec.id, "kwargs": dict(spec.kwargs), "minari": name},
     )

@@ -32,7 +32,7 @@ def evaluation_table(results: dict[str, Any]) -> str:
         if key in results["trained"]:
             lines.append(f"{title:38}{_cell(results['trained'][key]):>22}{_cell(results['untrained'][key]):>22}")
     angle = [f"{results[who]['relative_r2']['median_error']:.3g}" for who in ("trained", "untrained")]
-    unit = "degrees" if results["config"]["world"] == "rotation" else "image units"
+    unit = "image units" if results["config"]["world"] == "saccade" else "degrees"
     lines.insert(4, f"{'  its median error, ' + unit:38}{angle[0]:>22}{angle[1]:>22}")
     return "\n".join(lines)
 

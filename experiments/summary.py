@@ -66,9 +66,10 @@ def summary_table(results: list[dict[str, Any]]) -> str:
     """Return a Markdown table: a row for each group's trained models, and one for its untrained ones.
 
     Raises:
-        ValueError: if the results were not measured alike (split, sizes, evaluation seed), or a run is given twice.
+        ValueError: if the results were not measured alike (split, sizes, evaluation seed, fixations), or a run is given
+            twice.
     """
-    conditions = {json.dumps([r["split"], r["sizes"], r["seed"]], sort_keys=True) for r in results}
+    conditions = {json.dumps([r["split"], r["sizes"], r["seed"], r.get("fixations")], sort_keys=True) for r in results}
     if len(conditions) > 1:
         raise ValueError(
             f"these runs were not evaluated alike: {' and '.join(sorted(conditions))}; evaluate them with equal "

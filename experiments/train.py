@@ -21,12 +21,13 @@ from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_ch
 from ..world_model.learner import Learner
 from ..world_model.paths import Paths, draw_paths
 from ..world_model.probes import feature_std, rankme
+from ..world_model.published import published_model, read_published
 from ..world_model.replay import SequenceReplay, Windows
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
 from .measure import Material, relative_r2, top1_from_context
 from .run_log import RunLog
-from .view_sets import balanced_items, make_view_set
+from .view_sets import balanced_items, make_view_set, own_fixations
 
 PROBE_CONTEXT = 3
 """Views behind the z_agg of the probes during training."""
@@ -63,6 +64,26 @@ class Trainer:
         self.material = probe_material(config, world, np.random.default_rng(probe_seed))
         self.glimpses = 0
         self.seconds = 0.0
+
+    def begin_from(self, reference: Path) -> None:
+        """Give the model the weights of a published checkpoint; everything else stays as at the beginning of a run.
+
+        Raises:
+            ValueError: if the file is no such checkpoint, or the model is of other sizes.
+        """
+        world, model = self.envs.world, self.learner.model
+        (motion_dim,), channels = world.motion_space.shape, world.glimpse_space.shape[2]
+        published = published_model(read_published(reference), world.motion_kind, motion_dim, channels)
+        try:
+            model.load_state_dict(published.state_dict())
+        except RuntimeError as error:
+            own, theirs = model.config.to_dict(), published.config.to_dict()
+            names = ("encoder", "z_dim", "motion_embedding", "layers", "predictor_hidden", "condition")
+            differing = [f"{name} {theirs[name]}, not {own[name]}" for name in names if own[name] != theirs[name]]
+            raise ValueError(
+                f"the model is not of the sizes of {reference}, which has {'; '.join(differing)}: set --model. options "
+                "likewise, or start from a preset of the paper"
+            ) from error
 
     def advance(self) -> dict[str, float]:
         """Act until the ratio of glimpses to updates is met, then take one update; return its metrics."""
@@ -152,10 +173,13 @@ class Trainer:
 
 def probe_material(config: TrainConfig, fit_world: World, rng: np.random.Generator) -> Material:
     """Return small view sets for the probes during training: fitted on training things, scored on validation things."""
-    test_world = make_world(config, "validation")
+    if config.saccade.probe_images is not None:
+        fit_world = make_world(config, "train", probing=True)
+    test_world = make_world(config, "validation", probing=True)
+    fixations = own_fixations(config)
     return Material(
-        fit=make_view_set(fit_world, balanced_items(fit_world, 640, rng), 8, rng),
-        test=make_view_set(test_world, balanced_items(test_world, 240, rng), 8, rng),
+        fit=make_view_set(fit_world, balanced_items(fit_world, 640, rng), 8, rng, fixations=fixations),
+        test=make_view_set(test_world, balanced_items(test_world, 240, rng), 8, rng, fixations=fixations),
         seed=config.seed,
         fit_samples=8_000,
         test_samples=1_920,
@@ -181,6 +205,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, stop_after
         if checkpoint is None:
             raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start the run again")
         trainer.restore(checkpoint)
+    elif config.from_reference is not None:
+        trainer.begin_from(Path(config.from_reference))
     log = RunLog(folder, resume_step=trainer.learner.steps)
     total = config.learner.total_steps
     try:

@@ -63,7 +63,11 @@ def _parse(arguments: list[str]) -> tuple[str, TrainConfig]:
 
 
 def _closing(folder: Path, config: TrainConfig) -> str:
-    env = "GlimpseWorld/ObjectRotation-v0" if config.world == "rotation" else "GlimpseWorld/Saccade-v0"
+    env = {
+        "rotation": "GlimpseWorld/ObjectRotation-v0",
+        "saccade": "GlimpseWorld/Saccade-v0",
+        "stored-views": f"GlimpseWorld/StoredViews-v0 --env-options source {config.stored.source}",
+    }[config.world]
     return "\n".join(
         [
             "",

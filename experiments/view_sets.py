@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..envs.core import World
+from ..envs.saccade import SaccadeWorld
 from ..world_model.motion import MotionKind, relative
 from ..world_model.seq_jepa import SeqJEPA
 from ..world_model.views import normalize_views
+from .config import TrainConfig
+
+Fixations = Literal["uniform", "saliency"]
+SCANPATH = 7
+"""Fixations of a scanpath: those of the longest sequences that are measured keep clear of each other."""
+
+
+def own_fixations(config: TrainConfig) -> Fixations | None:
+    """Return how the agent of a run fixates, and so its probes: by the priority map or evenly; None without a gaze."""
+    if config.world != "saccade":
+        return None
+    return "saliency" if config.agent == "saliency" else "uniform"
 
 
 class ViewSet(NamedTuple):
     """V views of each of N objects or images.
 
-    `views` (N, V, H, W, C) uint8; `poses` (N, V, P) float64; `labels` (N,) int64; `motion_kind`; `num_classes`.
+    `views` (N, V, H, W, C) uint8; `poses` (N, V, P) float64; `labels` (N,) int64; `motion_kind`; `num_classes`;
+    `scanpath`: how many views in a row are one scanpath, whose fixations keep clear of each other, or None for
+    independent views.
     """
 
     views: np.ndarray
@@ -25,22 +40,41 @@ class ViewSet(NamedTuple):
     labels: np.ndarray
     motion_kind: MotionKind
     num_classes: int
+    scanpath: int | None = None
 
     def motions(self, items: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Return the (..., P) float32 motions from views `start` to views `end` of `items` (index arrays, (...))."""
         return relative(self.motion_kind, self.poses[items, start], self.poses[items, end]).astype(np.float32)
 
 
-def make_view_set(world: World, items: np.ndarray, views: int, rng: np.random.Generator) -> ViewSet:
-    """Draw `views` independent poses of each of `items` (n,) and look from them."""
+def make_view_set(
+    world: World, items: np.ndarray, views: int, rng: np.random.Generator, *, fixations: Fixations | None = None
+) -> ViewSet:
+    """Draw `views` poses of each of `items` (n,) and look from them.
+
+    Args:
+        world: The things.
+        items: Which of them.
+        views: V.
+        rng: Where every draw comes from.
+        fixations: "saliency" for scanpaths by saliency and inhibition of return, as the priority map of a world of
+            saccades has them; "uniform" or None for independent poses, spread as episodes start.
+    """
     uniform = rng.random((len(items), views, 3))
-    poses, seen = world.draw_views(items, uniform, rng.random((len(items), views, world.view_randomness)))
+    randomness = rng.random((len(items), views, world.view_randomness))
+    if fixations == "saliency":
+        assert isinstance(world, SaccadeWorld)
+        poses = world.draw_scanpaths(items, uniform, SCANPATH)
+        seen = world.views_from(items, poses, randomness)
+    else:
+        poses, seen = world.draw_views(items, uniform, randomness)
     return ViewSet(
         views=seen,
         poses=poses,
         labels=world.labels[items],
         motion_kind=world.motion_kind,
         num_classes=len(world.class_names),
+        scanpath=SCANPATH if fixations == "saliency" else None,
     )
 
 

@@ -43,6 +43,11 @@ def run(*arguments, cwd, **options):
         (["train", "quick", "--world", "saccade"], "rotation options have"),
         (["train", "quick", "--replay.capacity", "200"], "less than an episode"),
         (["train", "quick-saccade", "--saccade.images", "nowhere"], "nowhere"),
+        (["train", "paper-saccade", "--device", "cpu"], "--saccade.images PATH"),
+        (["train", "paper-3diebench", "--device", "cpu"], "--stored.source PATH"),
+        (["train", "quick", "--from-reference", "nowhere.pt", "--warmup-glimpses", "0"], "no checkpoint nowhere.pt"),
+        (["evaluate", "--from-reference", "nowhere.pt", "--preset", "paper-saccade"], "no checkpoint nowhere.pt"),
+        (["evaluate", "--from-reference", "x.pt", "--preset", "paperback"], "no preset 'paperback'"),
         (["summary"], "no runs given"),
     ],
 )

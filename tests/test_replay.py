@@ -14,12 +14,16 @@ from glimpseworld.world_model.motion import MotionKind, compose, identity, inver
 from glimpseworld.world_model.replay import SequenceReplay, Windows
 
 BOTH_KINDS = pytest.mark.parametrize("kind", ["translation", "rotation"])
+ALL_KINDS = pytest.mark.parametrize("kind", ["translation", "rotation", "rotation-colour"])
 MODES: tuple[Literal["adjacent", "hindsight"], ...] = ("adjacent", "hindsight")
 
 
 def draw_motions(kind: MotionKind, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     if kind == "translation":
         return generator.uniform(-1, 1, (*shape, 2)).astype(np.float32)
+    if kind == "rotation-colour":
+        parts = [draw_motions(part, shape, generator) for part in ("rotation", "translation")]
+        return np.concatenate(parts, axis=-1)
     vectors = generator.uniform(-1.5, 1.5, (*shape, 3)).reshape(-1, 3)
     return canonical(Rotation.from_rotvec(vectors).as_quat()).reshape(*shape, 4).astype(np.float32)
 
@@ -55,7 +59,7 @@ def test_a_quarter_turn_is_of_the_objects_own_frame() -> None:
     np.testing.assert_allclose(turned, [-1, 0, 0], atol=1e-12)
 
 
-@BOTH_KINDS
+@ALL_KINDS
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
 def test_motions_form_a_group(kind: MotionKind, seed: int) -> None:
@@ -63,26 +67,32 @@ def test_motions_form_a_group(kind: MotionKind, seed: int) -> None:
     still = identity(kind, a.shape)
 
     def same(left: np.ndarray, right: np.ndarray) -> None:
-        if kind == "rotation":  # q and -q are one rotation, and w = 0 has no preferred sign
-            left = left * np.sign((left * right).sum(-1, keepdims=True))
+        if kind != "translation":  # q and -q are one rotation, and w = 0 has no preferred sign
+            sign = np.sign((left[..., :4] * right[..., :4]).sum(-1, keepdims=True))
+            left = np.concatenate([left[..., :4] * sign, left[..., 4:]], axis=-1)
         np.testing.assert_allclose(left, right, atol=1e-9)
 
-    same(compose(kind, a, still), a / (np.linalg.norm(a, axis=-1, keepdims=True) if kind == "rotation" else 1))
+    unit = a.copy()
+    if kind != "translation":
+        unit[..., :4] /= np.linalg.norm(a[..., :4], axis=-1, keepdims=True)
+    same(compose(kind, a, still), unit)
     same(compose(kind, a, inverse(kind, a)), still)
     same(compose(kind, compose(kind, a, b), c), compose(kind, a, compose(kind, b, c)))
     same(relative(kind, a, compose(kind, a, b)), compose(kind, still, b))
     same(compose(kind, relative(kind, a, b), relative(kind, b, c)), relative(kind, a, c))
 
 
-@BOTH_KINDS
+@ALL_KINDS
 def test_motions_broadcast_keep_float32_and_w_above_zero(kind: MotionKind) -> None:
     motions = draw_motions(kind, (4, 6), np.random.default_rng(1))
     difference = relative(kind, motions[:, :1], motions)
     assert difference.shape == motions.shape
     assert difference.dtype == np.float32
-    if kind == "rotation":
+    if kind != "translation":
         assert (difference[..., 3] >= 0).all()
-        np.testing.assert_allclose(np.linalg.norm(difference, axis=-1), 1, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(difference[..., :4], axis=-1), 1, atol=1e-6)
+    if kind == "rotation-colour":
+        np.testing.assert_array_equal(difference[..., 4:], motions[..., 4:] - motions[:, :1, 4:])
 
 
 def test_half_turns_are_scaled_not_broken() -> None:

@@ -1,4 +1,4 @@
-"""The algebra of motions: composing, inverting and comparing them, for translations and for rotations."""
+"""The algebra of motions: composing, inverting and comparing translations, rotations, and rotations with colours."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike
 
-MotionKind = Literal["translation", "rotation"]
-"""``"translation"``: vectors, which add; ``"rotation"``: unit quaternions xyzw, w >= 0, which multiply."""
+MotionKind = Literal["translation", "rotation", "rotation-colour"]
+"""``"translation"``: vectors, which add; ``"rotation"``: unit quaternions xyzw, w >= 0, which multiply;
+``"rotation-colour"``: such a quaternion, then the differences of floor hue and light hue, which add."""
 
 
 def identity(kind: MotionKind, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> np.ndarray:
-    """Return the motions that change nothing: zero vectors, or quaternions (0, 0, 0, 1).
+    """Return the motions that change nothing: zero vectors, or quaternions (0, 0, 0, 1), with zeros for colours.
 
     Args:
         kind: which motions.
-        shape: of the result, (..., A); A is 4 for rotations.
+        shape: of the result, (..., A); A is 4 for rotations, 6 with colours.
         dtype: float32 or float64.
 
     Returns:
@@ -27,7 +28,7 @@ def identity(kind: MotionKind, shape: tuple[int, ...], dtype: DTypeLike = np.flo
     """
     check_motion_dim(kind, shape[-1] if shape else 0)
     still = np.zeros(shape, dtype)
-    if kind == "rotation":
+    if kind != "translation":
         still[..., 3] = 1.0
     return still
 
@@ -49,6 +50,9 @@ def compose(kind: MotionKind, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     if kind == "translation":
         return a + b
+    if kind == "rotation-colour":
+        turned = compose("rotation", a[..., :4], b[..., :4])
+        return np.concatenate([turned, a[..., 4:] + b[..., 4:]], axis=-1)
     return _canonical(_product(a, b))
 
 
@@ -56,6 +60,8 @@ def inverse(kind: MotionKind, a: np.ndarray) -> np.ndarray:
     """Return the motion that undoes `a`, of the same shape (..., A) and dtype; rotations have unit norm and w >= 0."""
     if kind == "translation":
         return -a
+    if kind == "rotation-colour":
+        return np.concatenate([inverse("rotation", a[..., :4]), -a[..., 4:]], axis=-1)
     return _canonical(_conjugate(a))
 
 
@@ -73,6 +79,9 @@ def relative(kind: MotionKind, pose_i: np.ndarray, pose_j: np.ndarray) -> np.nda
     """
     if kind == "translation":
         return pose_j - pose_i
+    if kind == "rotation-colour":
+        turned = relative("rotation", pose_i[..., :4], pose_j[..., :4])
+        return np.concatenate([turned, pose_j[..., 4:] - pose_i[..., 4:]], axis=-1)
     return _canonical(_product(_conjugate(pose_i), pose_j))
 
 
@@ -82,6 +91,8 @@ def check_motion_dim(kind: MotionKind, motion_dim: int) -> None:
         raise ValueError(f"motion kind must be one of {get_args(MotionKind)}, got {kind!r}")
     if kind == "rotation" and motion_dim != 4:
         raise ValueError(f"a rotation is a quaternion of 4 numbers (xyzw), got motions of {motion_dim}")
+    if kind == "rotation-colour" and motion_dim != 6:
+        raise ValueError(f"a rotation with colours has 4 + 2 numbers, got motions of {motion_dim}")
     if motion_dim < 1:
         raise ValueError(f"a motion needs at least 1 number, got {motion_dim}")
 

@@ -251,8 +251,8 @@ class SequenceReplay:
         used = motion[~first]
         if not np.isfinite(used).all():
             raise ValueError(f"motions must be finite, got {used[~np.isfinite(used).all(axis=1)][0]}")
-        if self.motion_kind == "rotation":
-            error = np.abs(np.square(used).sum(axis=1) - 1.0)
+        if self.motion_kind != "translation":
+            error = np.abs(np.square(used[:, :4]).sum(axis=1) - 1.0)
             if (error > 1e-3).any():
                 raise ValueError(
                     f"a rotation must be a unit quaternion xyzw, got {used[error.argmax()]}; if its glimpse is a "

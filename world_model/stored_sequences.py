@@ -19,7 +19,7 @@ class StoredSequences:
 
     Args:
         views: (N, V, H, W, C) uint8.
-        poses: (N, V, A) float64, the pose of each view; unit quaternions xyzw for rotations.
+        poses: (N, V, A) float64, the pose of each view; of rotations, unit quaternions xyzw, with any colours behind.
         motion_kind: how motions compose.
 
     Raises:
@@ -34,7 +34,7 @@ class StoredSequences:
         check_motion_dim(motion_kind, poses.shape[2])
         if not np.isfinite(poses).all():
             raise ValueError("poses must be finite")
-        if motion_kind == "rotation" and (np.abs(np.square(poses).sum(axis=-1) - 1.0) > 1e-3).any():
+        if motion_kind != "translation" and (np.abs(np.square(poses[..., :4]).sum(axis=-1) - 1.0) > 1e-3).any():
             raise ValueError("the poses of rotations must be unit quaternions xyzw")
         self.motion_kind: MotionKind = motion_kind
         self._views = views.reshape(-1, *views.shape[2:])
