@@ -6,6 +6,8 @@ Keys of `results.json`:
   split go to `results-validation.json` and `.png` instead.
 - `split`, `seed`, `commit`, `version`: the split scored on, the evaluation's seed, the code's git commit (or null)
   and version; `seconds`: how long the evaluation took.
+- `budget`: what the model has cost: `steps`, `glimpses`, `seconds` and, as in `run_log`, `core_seconds`, `online_views`
+  and `target_views`; null for a run of a version that counted none.
 - `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
 - `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights, drawn by the run's
   seed, and calibrated BatchNorms.
@@ -61,7 +63,7 @@ from .measure import (
     view_return,
 )
 from .report import evaluation_figure, evaluation_table
-from .train import load_config, load_model
+from .train import load_budget, load_config, load_model
 from .view_sets import balanced_items, calibrate_untrained, make_view_set
 
 Measures = dict[str, Any]
@@ -119,6 +121,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
     results: dict[str, Any] = {
         "run": str(config.run),
         "step": step,
+        "budget": load_budget(config.run),
         "config": asdict(run),
         "split": config.split,
         "seed": config.seed,
