@@ -1,4 +1,4 @@
-"""Grids are data: built-in ones are valid, an own one comes from JSON, and what is wrong in one is said before a run."""
+"""Grids are data: the built-in ones are valid, JSON gives others, and what is wrong in one is said before a run."""
 
 import json
 from dataclasses import replace
