@@ -34,15 +34,15 @@ def main(arguments: list[str]) -> None:
     print(summary_table([load_results(run) for run in config.runs]))
 
 
-def load_results(run: Path) -> dict[str, Any]:
-    """Return the `results.json` of a run.
+def load_results(run: Path, name: str = "results.json") -> dict[str, Any]:
+    """Return the results of a run, kept in the file called `name`.
 
     Raises:
         CheckpointError: if there is none.
     """
-    path = run / "results.json"
+    path = run / name
     if not path.is_file():
-        raise CheckpointError(f"{run} has no results.json: run `glimpseworld evaluate {run}` first")
+        raise CheckpointError(f"{run} has no {name}: run `glimpseworld evaluate {run}` first")
     try:
         return json.loads(path.read_text())
     except ValueError as error:
