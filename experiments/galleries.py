@@ -11,7 +11,6 @@ The model is that of the arm's first finished seed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +54,12 @@ def project(features: np.ndarray) -> tuple[np.ndarray, str]:
     Features are standardised. UMAP (McInnes et al. 2018) where it is installed, else the first principal components.
     """
     x = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-    if find_spec("umap") is not None:
-        import umap  # pyright: ignore[reportMissingImports]
-
-        return np.asarray(umap.UMAP(random_state=0, n_jobs=1).fit_transform(x)), "UMAP"
+    try:
+        from umap import UMAP  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        pass
+    else:
+        return np.asarray(UMAP(random_state=0, n_jobs=1).fit_transform(x)), "UMAP"
     left, scales, _ = np.linalg.svd(x, full_matrices=False)
     return left[:, :2] * scales[:2], "PCA"
 

@@ -92,7 +92,7 @@ def with_settings(config: TrainConfig, changes: Settings) -> TrainConfig:
             if not (isinstance(hint, type) and is_dataclass(hint)):
                 raise ValueError(f"no setting {path!r}: {kind.__name__} has no group {parent!r}")
             kind, place = hint, place[parent]
-        hints = {f.name: typing.get_type_hints(kind)[f.name] for f in fields(kind)}
+        hints = typing.get_type_hints(kind)
         if last not in hints or is_dataclass(hints[last]):
             leaves = [name for name, hint in hints.items() if not is_dataclass(hint)]
             raise ValueError(f"no setting {path!r}; {kind.__name__} has {', '.join(leaves)}")

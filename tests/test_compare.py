@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from glimpseworld.experiments import compare, grid_runs
+from glimpseworld.experiments import compare, galleries, grid_runs
 from glimpseworld.experiments import evaluate as evaluation
 from glimpseworld.experiments import train as training
 from glimpseworld.experiments.compare_figures import comparison_figures, context_groups
@@ -47,7 +47,7 @@ GRID = {
         "none": {"model.condition": "none"},
     },
 }
-PLAN = evaluation.Plan(48, 48, 7, 7, 200, 96, (1, 3, 5), (2,), (3, 4))
+PLAN = evaluation.Plan(48, 48, 7, 7, 200, 96, (3, 5), (2,), (3, 4))
 
 
 def probe_material(config, fit_world, rng):
@@ -74,6 +74,9 @@ def tiny(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(evaluation.PLANS, "quick", PLAN)
         patch.setattr(training, "probe_material", probe_material)
+        patch.setattr(evaluation, "evaluation_figure", lambda results, path: None)
+        patch.setattr(galleries, "PLAN", evaluation.Plan(24, 48, 2, 8, 48, 96, (), (), ()))
+        patch.setattr(galleries, "QUERIES", 2)
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(grid_runs, "train", interrupted)
             with pytest.raises(Interrupted):
