@@ -128,8 +128,8 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Returns:
         Arm -> `world`; `seeds`; `trained`, `untrained`, `controls` and `budget`, measure -> pooled; `first`, the arm
         it is compared with; `difference`, measure -> pooled differences between runs of equal seeds; and
-        `core_seconds_to_first`, the pooled core-seconds until the curve reaches the mean final R2 of the first arm,
-        None if a seed does not.
+        `core_seconds_to_first`, the core-seconds until the mean of its curves reaches where that of the first arm
+        ends, None if it does not.
     """
     arms: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
@@ -140,7 +140,7 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         world = members[0]["world"]
         first = first_of.setdefault(world, name)
         goal = float(np.mean([run["curve"][-1][1] for run in arms[first]]))
-        reached = [seconds_to_reach(run["curve"], goal) for run in members]
+        curve = np.mean([run["curve"] for run in members], axis=0).tolist()
         found[name] = {
             "world": world,
             "seeds": [run["seed"] for run in members],
@@ -149,7 +149,7 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "budget": pool_scores([run["budget"] or {} for run in members]),
             "first": first,
             "difference": {} if name == first else _differences(members, arms[first]),
-            "core_seconds_to_first": None if None in reached else pool([s for s in reached if s is not None]),
+            "core_seconds_to_first": seconds_to_reach(curve, goal),
         }
     return found
 
@@ -203,4 +203,4 @@ def _budget_cells(arm: Mapping[str, Any]) -> list[str]:
     keys = ("steps", "core_seconds", "online_views", "target_views")
     cells = [f"{arm['budget'][key]['mean']:,.0f}" if key in arm["budget"] else "–" for key in keys]
     reached = arm["core_seconds_to_first"]
-    return [*cells, "not reached by every seed" if reached is None else f"{reached['mean']:,.0f}"]
+    return [*cells, "not reached" if reached is None else f"{reached:,.0f}"]

@@ -155,7 +155,7 @@ def _draw_curves(
     columns = min(COLUMNS, len(arms))
     rows = -(-len(arms) // columns)
     figure = new_figure(max(2.7 * columns, 6.5), 2.5 * rows + 1.2)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for ax, (name, arm) in zip(axes, arms.items(), strict=False):
         for group, suffix, label, color, style in curves:
             found = [(n, arm[group][f"{prefix}{n}{suffix}"]) for n in measured_numbers(arm[group], prefix, suffix)]
@@ -176,7 +176,8 @@ def _draw_curves(
     axes[0].set_ylim((0, 1.02) if returning else _r2_limits(axes[: len(arms)]))
     for ax in axes[len(arms) :]:
         ax.set_visible(False)
-    figure.supxlabel("views seen" if returning else "motions of the path", fontsize=10)
+    for ax in axes[max(0, len(arms) - columns) : len(arms)]:  # the lowest of each column
+        ax.set_xlabel("views seen" if returning else "motions of the path", fontsize=10)
     figure.supylabel("share right" if returning else "R2 of the path", fontsize=10)
     title = (
         "The motion back to an earlier view predicts that view" if returning else "Path decoded from [z_agg; motion]"

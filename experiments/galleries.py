@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .config import make_world
 from .evaluate import EvaluateConfig, Plan, make_material
 from .grid_runs import GridRun
 from .measure import Material, Subject, nearest_views, pooled_views
@@ -43,7 +44,8 @@ def gallery_figures(runs: Sequence[GridRun], out: Path) -> None:
         measured = load_results(run.folder, run.results.name)["trained"]
         title = f"{run.arm}, seed {run.seed}"
         aggregates = f"top1_z_agg_{POOLED}" in measured
-        _draw_projections(subject, material, title, aggregates, out / "projections" / f"{run.arm}.png")
+        names = make_world(run.config, run.split).class_names
+        _draw_projections(subject, material, title, names, aggregates, out / "projections" / f"{run.arm}.png")
         if "predictor_mrr" in measured:
             _draw_retrievals(subject, material, title, out / "retrievals" / f"{run.arm}.png")
 
@@ -78,7 +80,9 @@ def pose_angle(motion_kind: str, poses: np.ndarray) -> tuple[np.ndarray, str]:
     return flat.reshape(poses.shape[:-1]), "angle about the vertical axis (degrees)"
 
 
-def _draw_projections(subject: Subject, material: Material, title: str, aggregates: bool, path: Path) -> None:
+def _draw_projections(
+    subject: Subject, material: Material, title: str, classes: Sequence[str], aggregates: bool, path: Path
+) -> None:
     views = material.test
     things, count = views.poses.shape[:2]
     z, how = project(subject.test.online.flatten(0, 1).numpy())
@@ -86,14 +90,14 @@ def _draw_projections(subject: Subject, material: Material, title: str, aggregat
     figure = new_figure(13.5, 4.6)
     axes = figure.subplots(1, 3)
     labels = np.repeat(views.labels, count)
-    _by_class(axes[0], z, labels)
+    _by_class(axes[0], z, labels, classes)
     axes[0].set_title("z of one view, by class", fontsize=10)
     angle, name = pose_angle(views.motion_kind, views.poses.reshape(things * count, -1))
     turns = np.abs(angle).max() > 90 and views.motion_kind == "rotation"
     shown = axes[1].scatter(*z.T, c=angle, s=5, cmap="twilight" if turns else "viridis", lw=0)
     figure.colorbar(shown, ax=axes[1], label=name)
     axes[1].set_title("z of one view, by pose", fontsize=10)
-    _by_class(axes[2], pooled, views.labels, size=16)
+    _by_class(axes[2], pooled, views.labels, classes, size=16)
     what = "z_agg" if aggregates else "mean z"
     axes[2].set_title(f"{what} of {POOLED} views, by class", fontsize=10)
     for ax in axes:
@@ -109,7 +113,7 @@ def _draw_projections(subject: Subject, material: Material, title: str, aggregat
     save_figure(figure, path)
 
 
-def _by_class(ax: Any, points: np.ndarray, labels: np.ndarray, *, size: float = 5) -> None:
+def _by_class(ax: Any, points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, size: float = 5) -> None:
     """Scatter (n, 2) points, the first classes in colours of their own and the rest in grey."""
     rest = labels >= CLASSES
     if rest.any():
@@ -117,7 +121,7 @@ def _by_class(ax: Any, points: np.ndarray, labels: np.ndarray, *, size: float = 
     from matplotlib import colormaps
 
     for label in range(min(CLASSES, int(labels.max()) + 1)):
-        ax.scatter(*points[labels == label].T, s=size, color=colormaps["Dark2"](label), lw=0, label=f"class {label}")
+        ax.scatter(*points[labels == label].T, s=size, color=colormaps["Dark2"](label), lw=0, label=classes[label])
 
 
 KINDS = (("the true view", "#2a9d4b"), ("another view of the same thing", "#e9a13b"), ("another thing", "#b9b4a7"))
