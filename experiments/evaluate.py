@@ -10,6 +10,8 @@ Keys of `results.json`:
 - `rotation`: the orientations that held-out views are in; `fixations`: where the fitted and the held-out views fixate,
   "saliency" (scanpaths by the run's priority map: saliency and inhibition of return) or "uniform"; null where a world
   has none.
+- `budget`: what the model has cost: `steps`, `glimpses`, `seconds` and, as in `run_log`, `core_seconds`, `online_views`
+  and `target_views`; null for a run of a version that counted none.
 - `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
 - `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights, drawn by the run's
   seed, and calibrated BatchNorms.
@@ -72,7 +74,7 @@ from .measure import (
 )
 from .reference_run import ReferenceConfig, make_reference_run
 from .report import evaluation_figure, evaluation_table
-from .train import load_config, load_model
+from .train import load_budget, load_config, load_model
 from .view_sets import Fixations, ViewSet, balanced_items, calibrate_untrained, make_view_set, own_fixations
 
 Measures = dict[str, Any]
@@ -135,6 +137,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
     results: dict[str, Any] = {
         "run": str(config.run),
         "step": step,
+        "budget": load_budget(config.run),
         "config": asdict(run),
         "split": config.split,
         "rotation": config.rotation or (run.rotation.rotation if run.world == "rotation" else None),

@@ -148,6 +148,51 @@ def predictor_quality(subject: Subject, material: Material, context: int) -> dic
     }
 
 
+class Retrieved(NamedTuple):
+    """What `nearest_views` found for n queries.
+
+    `items` (n,) things; `steps` (n, M + 1) their context views and the true target; `nearest` (n, count, 2) thing and
+    view of the nearest ones, best first; `rank` (n,) that of the true target among `candidates` views, from 1.
+    """
+
+    items: np.ndarray
+    steps: np.ndarray
+    nearest: np.ndarray
+    rank: np.ndarray
+    candidates: int
+
+
+def nearest_views(subject: Subject, material: Material, context: int, *, queries: int, count: int) -> Retrieved:
+    """Retrieve the `count` views nearest, by cosine, to predictions from `context` views, among all held-out ones.
+
+    The context views of a query are no candidates.
+    """
+    items, steps = material.draw("test", context + 1, purpose=90)
+    chosen = np.random.default_rng([material.seed, 9]).permutation(len(material.test.labels))[:queries]
+    items, steps = items[chosen], steps[chosen]
+    prediction = _predict(subject, items, steps[:, :-1], context_motions(material.test, items, steps))
+    targets = _targets(subject)
+    things, views = targets.shape[:2]
+    unit = targets.reshape(things * views, -1)
+    unit = unit / np.linalg.norm(unit, axis=1, keepdims=True)
+    similarity = (prediction / np.linalg.norm(prediction, axis=1, keepdims=True)) @ unit.T  # (n, things * views)
+    np.put_along_axis(similarity, items[:, None] * views + steps[:, :-1], -np.inf, axis=1)
+    order = np.argsort(-similarity, axis=1, kind="stable")
+    rank = 1 + np.argmax(order == (items * views + steps[:, -1])[:, None], axis=1)
+    nearest = np.stack(np.divmod(order[:, :count], views), axis=-1)
+    return Retrieved(items, steps, nearest, rank, things * views - context)
+
+
+def pooled_views(subject: Subject, material: Material, context: int, *, aggregate: bool = True) -> np.ndarray:
+    """Return z_agg over the first `context` test views of each thing, or the mean of their z; one row a thing."""
+    items = np.arange(len(material.test.labels))
+    steps = np.tile(np.arange(context), (len(items), 1))
+    rows = subject.test.online[:, :context]
+    if not aggregate:
+        return rows.mean(dim=1).numpy()
+    return _aggregate(subject.model, rows, context_motions(material.test, items, steps))
+
+
 ReturnControl = Literal["last_view", "no_motions", "other_path"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,7 @@ def _cell(scores: dict[str, float]) -> str:
 
 def evaluation_figure(results: dict[str, Any], path: Path) -> None:
     """Draw the measures of `results` and write them to `path` (a PNG)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 7)
     axes = figure.subplots(2, 2)
     _draw_bars(axes[0, 0], results)
     _draw_accuracy(axes[0, 1], results)
@@ -57,6 +54,21 @@ def evaluation_figure(results: dict[str, Any], path: Path) -> None:
         f"{results['config']['world']} world, {results['step']} updates, "
         f"{results['sizes']['test_things']} held-out things; bars and bands are 95 % intervals"
     )
+    save_figure(figure, path)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty matplotlib figure of so many inches, which needs no display and no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as a PNG so that a reader sees the old file or the new one."""
     staged = path.with_name(f".{path.name}")
     figure.savefig(staged, dpi=110, format="png")
     staged.replace(path)
@@ -93,7 +105,7 @@ def _draw_returns(axes: Any, results: dict[str, Any]) -> None:
     for suffix, label, style in (("_last_view", "last view alone", "--"), ("_no_motions", "no motions", ":")):
         _draw_curve(axes, results["trained"], "view_return_", label, _COLORS["control"], suffix=suffix, style=style)
     _draw_curve(axes, results["untrained"], "view_return_", "untrained", _COLORS["untrained"])
-    numbers = _numbers(results["trained"], "view_return_", "")
+    numbers = measured_numbers(results["trained"], "view_return_", "")
     chance = [results["trained"][f"view_return_{n}"]["chance"] for n in numbers]
     axes.plot(numbers, chance, color="black", linestyle=":", label="chance")
     axes.set_title("The motion back to an earlier view predicts that view")
@@ -111,7 +123,7 @@ def _draw_paths(axes: Any, results: dict[str, Any]) -> None:
         ("untrained", "", "untrained", _COLORS["untrained"], "-"),
         ("controls", "_raw_motions", "raw motions", _COLORS["control"], "-"),
     ):
-        if _numbers(results[group], "path_r2_", suffix):
+        if measured_numbers(results[group], "path_r2_", suffix):
             _draw_curve(axes, results[group], "path_r2_", label, color, suffix=suffix, style=style)
     axes.set_title("Path decoded from [z_agg; last motion], with its controls")
     axes.set_xlabel("motions")
@@ -119,7 +131,7 @@ def _draw_paths(axes: Any, results: dict[str, Any]) -> None:
     axes.legend(frameon=False)
 
 
-def _numbers(measures: dict[str, Any], prefix: str, suffix: str) -> list[int]:
+def measured_numbers(measures: Mapping[str, Any], prefix: str, suffix: str) -> list[int]:
     """Return the numbers n for which `measures` has prefix + n + suffix."""
     middles = [k[len(prefix) : len(k) - len(suffix)] for k in measures if k.startswith(prefix) and k.endswith(suffix)]
     return sorted(int(m) for m in middles if m.isdigit())
@@ -128,7 +140,7 @@ def _numbers(measures: dict[str, Any], prefix: str, suffix: str) -> list[int]:
 def _draw_curve(
     axes: Any, measures: dict[str, Any], prefix: str, label: str, color: str, *, suffix: str = "", style: str = "-"
 ) -> None:
-    numbers = _numbers(measures, prefix, suffix)
+    numbers = measured_numbers(measures, prefix, suffix)
     scores = [measures[f"{prefix}{n}{suffix}"] for n in numbers]
     axes.plot(numbers, [s["value"] for s in scores], style, marker="o", markersize=3, color=color, label=label)
     axes.fill_between(numbers, [s["low"] for s in scores], [s["high"] for s in scores], color=color, alpha=0.15, lw=0)

@@ -7,6 +7,8 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | step | updates so far (the x axis in TensorBoard) |
 | glimpses | glimpses seen so far |
 | seconds | training time so far, over all resumptions |
+| core_seconds | CPU time of acting and learning so far, over all threads and resumptions, without probes |
+| online_views, target_views | views that the online and the target encoder have encoded in training so far |
 | glimpses_per_second | since the row before, acting and learning together |
 | loss | the objective on the last batch; it does not tell how good the model is |
 | loss/cosine, loss/variance, loss/covariance, loss/recall | its terms, unweighted |
@@ -34,6 +36,9 @@ COLUMNS = (
     "step",
     "glimpses",
     "seconds",
+    "core_seconds",
+    "online_views",
+    "target_views",
     "glimpses_per_second",
     "loss",
     "loss/cosine",

@@ -12,23 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import tyro
 
 from ..world_model.checkpoint import CheckpointError
-
-COLUMNS = (
-    ("relative_r2", "relative R2"),
-    ("individual_r2", "indiv. R2"),
-    ("top1_z", "top-1 z"),
-    ("top1_z_agg_3", "z_agg 3"),
-    ("top1_z_agg_5", "z_agg 5"),
-    ("predictor_mrr", "MRR"),
-    ("predictor_hit_at_1", "Hit@1"),
-    ("view_return_4", "return 4"),
-    ("view_return_4_last_view", "last view"),
-    ("view_return_4_no_motions", "no motions"),
-)
+from .aggregate import COLUMNS, cell, pool, require_alike, table
 
 
 @dataclass(frozen=True)
@@ -47,15 +34,15 @@ def main(arguments: list[str]) -> None:
     print(summary_table([load_results(run) for run in config.runs]))
 
 
-def load_results(run: Path) -> dict[str, Any]:
-    """Return the `results.json` of a run.
+def load_results(run: Path, name: str = "results.json") -> dict[str, Any]:
+    """Return the results of a run, kept in the file called `name`.
 
     Raises:
         CheckpointError: if there is none.
     """
-    path = run / "results.json"
+    path = run / name
     if not path.is_file():
-        raise CheckpointError(f"{run} has no results.json: run `glimpseworld evaluate {run}` first")
+        raise CheckpointError(f"{run} has no {name}: run `glimpseworld evaluate {run}` first")
     try:
         return json.loads(path.read_text())
     except ValueError as error:
@@ -69,12 +56,7 @@ def summary_table(results: list[dict[str, Any]]) -> str:
         ValueError: if the results were not measured alike (split, sizes, evaluation seed, fixations), or a run is given
             twice.
     """
-    conditions = {json.dumps([r["split"], r["sizes"], r["seed"], r.get("fixations")], sort_keys=True) for r in results}
-    if len(conditions) > 1:
-        raise ValueError(
-            f"these runs were not evaluated alike: {' and '.join(sorted(conditions))}; evaluate them with equal "
-            "--split, --effort and --seed first"
-        )
+    require_alike(results)
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         settings = {key: value for key, value in result["config"].items() if key not in ("seed", "folder")}
@@ -82,29 +64,19 @@ def summary_table(results: list[dict[str, Any]]) -> str:
         if any(other["config"]["seed"] == result["config"]["seed"] for other in group):
             raise ValueError(f"two runs have equal settings and seed {result['config']['seed']}: give one of them")
         group.append(result)
-    lines = [f"| runs | seeds | {' | '.join(title for _, title in COLUMNS)} |", "| --- " * (len(COLUMNS) + 2) + "|"]
     common = _common([json.loads(key) for key in groups])
+    rows = []
     for key, members in groups.items():
         name = ", ".join(_differences(json.loads(key), common)) or "as preset"
         for who in ("trained", "untrained"):
-            cells = [_cell([m[who][column]["value"] for m in members]) for column, _ in COLUMNS]
-            lines.append(f"| {name if who == 'trained' else 'untrained'} | {len(members)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            found = [_pooled([m[who] for m in members], column) for column, _ in COLUMNS]
+            rows.append([name if who == "trained" else "untrained", str(len(members)), *map(cell, found)])
+    return table(["runs", "seeds", *(title for _, title in COLUMNS)], rows)
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Return mean, low and high end of the 95 % t-interval of two or more values."""
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
-def _cell(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return "{:.2f} ({:.2f}-{:.2f})".format(*interval(values))
+def _pooled(measures: list[dict[str, Any]], column: str) -> dict[str, Any] | None:
+    """Pool one measure, or return None where a model lacks it."""
+    return pool([m[column]["value"] for m in measures]) if all(column in m for m in measures) else None
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,30 @@ from .view_sets import balanced_items, make_view_set, own_fixations
 
 PROBE_CONTEXT = 3
 """Views behind the z_agg of the probes during training."""
+
+
+@dataclass
+class Budget:
+    """What a run's acting and learning have cost so far; probes, checkpoints and evaluations are not in it."""
+
+    core_seconds: float = 0.0
+    """CPU time of the process over all its threads; what a GPU does is not in it."""
+    online_views: int = 0
+    """Views that the online encoder has encoded."""
+    target_views: int = 0
+    """Views that the target encoder has encoded, which costs no backward pass."""
+
+    def count_views(self, model: torch.nn.Module) -> None:
+        """Count the views that pass the encoders of `model` in training mode from now on."""
+        parts = dict(model.named_children())
+
+        def count(name: str, part: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+            if part.training:
+                setattr(self, name, getattr(self, name) + len(inputs[0]))
+
+        for name, child in (("online_views", "encoder"), ("target_views", "target_encoder")):
+            if child in parts:
+                parts[child].register_forward_pre_hook(partial(count, name))
 
 
 class Trainer:
@@ -64,6 +89,8 @@ class Trainer:
         self.material = probe_material(config, world, np.random.default_rng(probe_seed))
         self.glimpses = 0
         self.seconds = 0.0
+        self.budget = Budget()
+        self.budget.count_views(self.learner.model)
 
     def begin_from(self, reference: Path) -> None:
         """Give the model the weights of a published checkpoint; everything else stays as at the beginning of a run.
@@ -87,6 +114,7 @@ class Trainer:
 
     def advance(self) -> dict[str, float]:
         """Act until the ratio of glimpses to updates is met, then take one update; return its metrics."""
+        began = time.process_time()
         due = self.config.warmup_glimpses + self.config.glimpses_per_update * (self.learner.steps + 1)
         options = self.config.replay
         while self.glimpses < due or not self.replay.can_sample(options.context, options.targets):
@@ -100,7 +128,9 @@ class Trainer:
             mode=options.windows,
             generator=self.generators["replay"],
         )
-        return self.learner.update(windows, self._draw_paths(windows) if self.config.model.memory.layers else None)
+        metrics = self.learner.update(windows, self._draw_paths(windows) if self.config.model.memory.layers else None)
+        self.budget.core_seconds += time.process_time() - began
+        return metrics
 
     def _draw_paths(self, windows: Windows) -> Paths:
         return draw_paths(
@@ -138,6 +168,7 @@ class Trainer:
             "steps": self.learner.steps,
             "glimpses": self.glimpses,
             "seconds": self.seconds,
+            "budget": asdict(self.budget),
             "replay": replay_state,
             "generators": {name: rng.bit_generator.state for name, rng in self.generators.items()},
             "torch_generator": torch.get_rng_state().tolist(),
@@ -160,7 +191,11 @@ class Trainer:
             raise CheckpointError(
                 f"the run in {self.folder} is finished; look at it with: glimpseworld evaluate {self.folder}"
             )
+        if "budget" not in state:
+            raise CheckpointError(f"{checkpoint} is of a version that counted no budget: start the run again")
         self.learner.load_arrays(arrays, state["steps"])
+        for name, value in state["budget"].items():
+            setattr(self.budget, name, value)
         self.replay.load_state_dict({**arrays["replay"], **state["replay"]})
         self.rollout.set_state(arrays["rollout"])
         self.glimpses, self.seconds = state["glimpses"], state["seconds"]
@@ -236,6 +271,7 @@ def _loop(trainer: Trainer, log: RunLog, bar: Any, last: int) -> None:
             now = time.monotonic()
             rate, glimpses, clock = (trainer.glimpses - glimpses) / max(now - clock, 1e-9), trainer.glimpses, now
             row = {"step": step, "glimpses": trainer.glimpses, "seconds": trainer.seconds, "glimpses_per_second": rate}
+            row |= asdict(trainer.budget)
             if probing:
                 found = trainer.probe()
                 shown |= {"R2": f"{found['probe/relative_r2']:.2f}", "top1": f"{found['probe/top1_z_agg']:.2f}"}
@@ -319,3 +355,20 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[SeqJEPA, int]:
     model = SeqJEPA(SeqJEPAConfig.from_dict(state["model"]))
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
     return model.to(device).eval(), state["steps"]
+
+
+def load_budget(folder: Path) -> dict[str, float] | None:
+    """Return what the newest model of the run in `folder` has cost: `steps`, `glimpses`, `seconds` and `Budget`'s.
+
+    None for a run of a version that counted no budget.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, or it cannot be read.
+    """
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    state = load_checkpoint(checkpoint, only=[])[1]
+    if "budget" not in state:
+        return None
+    return {key: state[key] for key in ("steps", "glimpses", "seconds")} | state["budget"]

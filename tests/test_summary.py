@@ -1,8 +1,9 @@
-"""Pooling seeds: groups by settings, and intervals worked out by hand."""
+"""Pooling seeds: groups by settings."""
 
 import pytest
 
-from glimpseworld.experiments.summary import COLUMNS, interval, load_results, summary_table
+from glimpseworld.experiments.aggregate import COLUMNS
+from glimpseworld.experiments.summary import load_results, summary_table
 from glimpseworld.world_model.checkpoint import CheckpointError
 
 
@@ -10,11 +11,6 @@ def result(seed, windows, value):
     scores = {key: {"value": value} for key, _ in COLUMNS}
     config = {"seed": seed, "replay": {"windows": windows}}
     return {"config": config, "trained": scores, "untrained": scores, "split": "test", "sizes": {}, "seed": 0}
-
-
-def test_the_interval_by_hand():
-    # Mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.3027.
-    assert interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-3)
 
 
 def test_seeds_are_pooled_and_settings_set_apart():

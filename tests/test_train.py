@@ -24,7 +24,7 @@ from glimpseworld.experiments.config import (
 from glimpseworld.experiments.evaluate import PLANS, EvaluateConfig, Plan, evaluate, make_material
 from glimpseworld.experiments.report import evaluation_table
 from glimpseworld.experiments.run_log import COLUMNS, read_metrics
-from glimpseworld.experiments.train import Trainer, load_config, load_model, save_config, train
+from glimpseworld.experiments.train import Trainer, load_budget, load_config, load_model, save_config, train
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig
 from glimpseworld.world_model.memory import MemoryConfig
@@ -93,9 +93,11 @@ def test_resumed_equals_uninterrupted(tmp_path, world):
     whole = run_in(tmp_path / "whole", config)
     parts = run_in(tmp_path / "parts", config, stop_after=16)
     assert latest_checkpoint(parts / "checkpoints").name == "step-00000014"
+    before = load_budget(parts)
     train(load_config(parts), parts, resume=True)
+    assert load_budget(parts)["core_seconds"] > before["core_seconds"] > 0
     assert_same_weights(load_model(whole)[0], load_model(parts)[0])
-    timing = {"seconds", "glimpses_per_second"}
+    timing = {"seconds", "core_seconds", "glimpses_per_second"}
     rows = [
         [{k: v for k, v in r.items() if k not in timing} for r in read_metrics(f / "metrics.csv")]
         for f in (whole, parts)
@@ -268,3 +270,15 @@ def test_tensorboards_thread_on_a_full_disk_prints_no_traceback(tmp_path):
         assert threading.excepthook == told.append
     finally:
         threading.excepthook = before
+
+
+def test_a_budget_counts_updates_and_no_probes(tmp_path):
+    """8 windows of M context views and 2 targets an update; probes encode hundreds of views and are not in it."""
+    trainer = Trainer(replace(TINY, replay=replace(TINY.replay, context=(3, 3))), tmp_path)
+    for _ in range(2):
+        trainer.advance()
+    assert (trainer.budget.online_views, trainer.budget.target_views) == (2 * 8 * 3, 2 * 8 * 2)
+    cost = asdict(trainer.budget)
+    assert cost["core_seconds"] > 0
+    trainer.probe()
+    assert asdict(trainer.budget) == cost

@@ -1,0 +1,84 @@
+"""Grids are data: the built-in ones are valid, JSON gives others, and what is wrong in one is said before a run."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from glimpseworld.experiments.config import presets
+from glimpseworld.experiments.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, Grid, load_grid, with_settings
+from glimpseworld.world_model.objectives import Objective
+
+
+def test_built_in_grids_are_valid_and_their_arms_differ():
+    for name, grid in BUILT_IN.items():
+        assert load_grid(name) is grid
+        configs = [grid.config(arm, seed) for arm in grid.arms for seed in grid.seeds]
+        assert all(a != b for i, a in enumerate(configs) for b in configs[:i])
+    assert BUILT_IN["ablations"].config("paper", 0).model.objective == Objective.paper()
+    assert set(ABLATIONS["regularised-only"]) < set(NO_ADDITIONS)
+
+
+def test_settings_change_where_the_path_leads_and_nowhere_else():
+    before = presets()["quick"][1]
+    after = with_settings(before, {"model.objective.variance": 2, "replay.context": [2, 3], "seed": 7})
+    objective = replace(before.model.objective, variance=2)
+    assert after == replace(
+        before,
+        model=replace(before.model, objective=objective),
+        replay=replace(before.replay, context=(2, 3)),
+        seed=7,
+    )
+
+
+def test_an_arm_may_start_from_another_preset_and_common_settings_come_first():
+    grid = Grid("g", "quick", {"a": {}, "b": {"preset": "quick-saccade", "batch_size": 8}}, common={"batch_size": 4})
+    assert (grid.config("a", 5).world, grid.config("a", 5).batch_size, grid.config("a", 5).seed) == ("rotation", 4, 5)
+    assert (grid.config("b", 5).world, grid.config("b", 5).batch_size) == ("saccade", 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model.condition": "neither"}, "must be Literal.*'none'.*got 'neither'"),
+        ({"model.colour": 1}, "no setting 'model.colour'; ModelOptions has encoder"),
+        ({"modle.z_dim": 1}, "no group 'modle'"),
+        ({"model.objective": {}}, "no setting 'model.objective'"),
+        ({"model.z_dim": "12"}, "model.z_dim must be int"),
+        ({"model.dropout": True}, "model.dropout must be float"),
+        ({"replay.context": [3]}, "replay.context must be tuple"),
+        ({"replay.context": [3, 2]}, "least and most|least <= most"),
+        ({"model.objective.variance": -1.0}, "variance is a weight"),
+        ({"world": "saccade"}, "rotation options have no effect"),
+        ({"preset": "fast"}, "no preset 'fast'"),
+        ({"seed": 3}, "decides"),
+    ],
+)
+def test_what_is_wrong_in_an_arm_is_named(settings, message):
+    with pytest.raises(ValueError, match=f"arm 'wrong': .*({message})|arm 'wrong' sets .*{message}"):
+        Grid("g", "quick", {"right": {}, "wrong": settings})
+
+
+def test_a_grid_of_ones_own(tmp_path):
+    path = tmp_path / "grid.json"
+    values = {"name": "mine", "preset": "quick", "arms": {"one": {"replay.context": [1, 1]}}, "seeds": [4]}
+    path.write_text(json.dumps(values))
+    grid = load_grid(str(path))
+    assert (grid.seeds, grid.effort, grid.config("one", 4).replay.context) == ((4,), "quick", (1, 1))
+    for change, message in (
+        ({"colour": 1}, "has no colour"),
+        ({"seeds": [0, "1"]}, "seeds must be"),
+        ({"seeds": []}, "at least one"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"arms": {"a/b": {}}}, "names a folder"),
+        ({"arms": [1]}, "object of objects"),
+        ({"effort": "huge"}, "effort must be"),
+    ):
+        path.write_text(json.dumps(values | change))
+        with pytest.raises(ValueError, match=message):
+            load_grid(str(path))
+    path.write_text("{")
+    with pytest.raises(ValueError, match="no JSON"):
+        load_grid(str(path))
+    with pytest.raises(ValueError, match="no grid 'big': there are small, full, ablations"):
+        load_grid("big")
