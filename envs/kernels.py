@@ -38,10 +38,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return compiled
 
 
-@intrinsic
-def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
-    """Ask for the cache line of `array[at]`, a 1-D array, before it is read; `at` may lie outside the array."""
-
+def _prefetch(typingctx: Any, array: Any, at: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
@@ -52,3 +49,8 @@ def prefetch(typingctx: Any, array: Any, at: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+"""`prefetch(array, at)`, within a kernel: ask for the cache line of `array[at]` before it is read; `array` is 1-D, and
+`at` may lie outside it."""
