@@ -159,7 +159,7 @@ def gather_points(store, table, corner, points, reach, side, margin, padding, sc
         x, y, begin = corner[i - 1, 0], corner[i - 1, 1], table[i - 1]
         for point in range(uint64(len(points))):
             column, row = x + points[point, 0], y + points[point, 1]
-            if 0 <= column < side and 0 <= row < side:
+            if (uint64(column) < uint64(side)) & (uint64(row) < uint64(side)):  # one branch, and one to mispredict
                 words[point] = store[uint64(begin + row * side + column)]
             else:
                 words[point] = padding

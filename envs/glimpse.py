@@ -8,7 +8,6 @@ import numpy as np
 
 from .resampling import resample
 from .settings import check_whole
-from .threads import share_out
 
 
 class Fovea(ABC):
@@ -80,12 +79,7 @@ class CropFovea(Fovea):
         from .foveae_kernels import gather_crops
 
         side, channels, size = images.shape[1], images.shape[3], self.size
-        flat = images.reshape(-1)
-
-        def gather(seen: np.ndarray, index: np.ndarray, corner: np.ndarray) -> None:
-            seen = seen.reshape(len(seen), size, size * channels)
-            gather_crops(flat, side, channels, index, corner, self.padding, seen)
-
         glimpses = np.empty((len(index), size, size, channels), dtype=np.uint8)
-        share_out(gather, glimpses, index, corner)
+        rows = glimpses.reshape(len(index), size, size * channels)
+        gather_crops(images.reshape(-1), side, channels, index, corner, self.padding, rows)
         return glimpses

@@ -20,7 +20,8 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
     The machine code is kept beside the source, or in the user's cache where that folder cannot be written, or in
     `NUMBA_CACHE_DIR`. One signature each: so processes that compile at once write the same file. Where there is nowhere
-    to write, every process compiles anew, and says so in one warning.
+    to write, every process compiles anew, and says so. What is kept goes by the date of the kernel's own file: touch
+    those when `prefetch` changes.
 
     No bounds are checked and no index wraps round if it is unsigned; a division by zero gives infinity or NaN.
     """

@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 
 MAX_AUTO_THREADS = 8
-_BYTES_A_THREAD = 1 << 18
-"""Of results: with less to do than that, a thread is not worth waking."""
+_BYTES_A_JOB = 1 << 18
+"""Of results: for less a thread is not worth waking, and a busy one should not hold up more."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 """By process: a forked child inherits the object but not the threads."""
@@ -49,10 +49,10 @@ def run(jobs: Iterable[Callable[[], object]], threads: int) -> None:
 def share_out(work: Callable[..., object], results: np.ndarray, *rows: np.ndarray) -> None:
     """Call `work(results, *rows)` on runs of their rows that cover all, in several threads if there is much to do."""
     count = len(results)
-    threads = max(1, min(auto_threads(), results.nbytes // _BYTES_A_THREAD, count))
-    edges = [count * thread // threads for thread in range(threads + 1)]
+    jobs = max(1, min(results.nbytes // _BYTES_A_JOB, count)) if auto_threads() > 1 else 1
+    edges = [count * job // jobs for job in range(jobs + 1)]
     arrays = (results, *rows)
-    run([partial(work, *(a[i:j] for a in arrays)) for i, j in pairwise(edges)], threads)
+    run([partial(work, *(a[i:j] for a in arrays)) for i, j in pairwise(edges)], auto_threads())
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:

@@ -84,7 +84,7 @@ def test_threads_change_nothing(kind, channels, monkeypatch):
     made = []
     for number in (1, 2, 7):
         monkeypatch.setattr(threads, "auto_threads", lambda number=number: number)
-        monkeypatch.setattr(threads, "_BYTES_A_THREAD", 1)
+        monkeypatch.setattr(threads, "_BYTES_A_JOB", 1)
         made.append(make_fovea(kind, 9, padding=40).sample(images, index, corner))
     assert made[0].flags.c_contiguous and made[0].flags.owndata
     np.testing.assert_array_equal(made[1], made[0])

@@ -41,14 +41,14 @@ def test_a_jobs_error_is_raised_after_the_others_have_ended(bad):
 
 def test_rows_are_shared_out_in_order_and_only_if_there_are_many(monkeypatch):
     monkeypatch.setattr(threads, "auto_threads", lambda: 3)
-    monkeypatch.setattr(threads, "_BYTES_A_THREAD", 16)
+    monkeypatch.setattr(threads, "_BYTES_A_JOB", 16)
     calls = []
 
     def double(results, numbers):
         calls.append(len(results))
         results[:] = 2 * numbers
 
-    for count, shares in ((0, [0]), (1, [1]), (5, [2, 3]), (10, [3, 3, 4])):
+    for count, shares in ((0, [0]), (1, [1]), (5, [2, 3]), (10, [2, 2, 2, 2, 2])):
         calls.clear()
         results = np.zeros(count, np.int64)
         share_out(double, results, np.arange(count))
