@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 
 from .glimpse import CropFovea, Fovea
-from .image_tables import BATCH, PIXEL, BoxTables, ImageTables, check_channels, pack, stack
+from .image_tables import BoxTables, check_channels, pack
 from .resampling import resample
 from .settings import is_numbers
+from .threads import share_out
 
 FoveaKind = Literal["crop", "multiscale", "logpolar", "blurred"]
 SCALES = (1, 2, 4)
@@ -70,8 +71,7 @@ class MultiscaleFovea(Fovea):
             raise ValueError(f"scales must be numbers above 0 that rise, got {self.scales}")
         on_pixels = all(k == int(k) and k <= 16 and (k - 1) * size % 2 == 0 for k in self.scales)
         self._steps: tuple[int, ...] = tuple(int(k) for k in self.scales) if on_pixels else ()
-        self._crop = CropFovea(size, padding=padding)
-        self._tables = BoxTables(tuple((k, k) for k in self._steps if k > 1), size, padding)
+        self._tables = BoxTables(tuple((k, k) for k in self._steps), padding)
 
     @property
     def field(self) -> float:
@@ -98,22 +98,19 @@ class MultiscaleFovea(Fovea):
         return np.concatenate(squares, axis=-1)
 
     def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        channels = images.shape[3]
-        glimpses = np.empty((len(index), self.size, self.size, self.channels(channels)), dtype=np.uint8)
-        crops = self._crop.sample(images, index, corner) if self._steps[0] == 1 else None
-        starts = [
-            self._tables.locate_boxes(images, corner - (step - 1) * self.size // 2, level)
-            for level, (step, _) in enumerate(self._tables.boxes)
-        ]
-        if not starts and crops is not None:
-            return crops
-        batches, runs = self._tables.batches(images, len(index)), self._tables.runs()
-        for part in batches:
-            tables = self._tables.locate(index[part])[:, None]
-            levels = [runs[tables + start[part]] for start in starts]
-            if crops is not None:
-                levels.insert(0, pack(crops[part].reshape(-1, self.size, channels)))
-            stack(levels, glimpses[part])
+        from .foveae_kernels import gather_levels
+
+        channels, size, tables = images.shape[3], self.size, self._tables
+        glimpses = np.empty((len(index), size, size, self.channels(channels)), dtype=np.uint8)
+        padding = _packed_padding(self.padding, channels)
+
+        def gather(seen: np.ndarray, table: np.ndarray, gaze: np.ndarray) -> None:
+            scratch = _scratch(seen[0].size, channels)
+            seen = seen.reshape(len(seen), -1)
+            gather_levels(tables.store, table, gaze, tables.levels, size, padding, *scratch, seen)
+
+        for part, table in tables.parts(images, index):
+            share_out(gather, glimpses[part], table, corner[part])
         return glimpses
 
 
@@ -141,8 +138,10 @@ class LogPolarFovea(Fovea):
         angles = np.arange(size) * (2 * np.pi / size)
         directions = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
         self._offsets = directions[:, None] * radii[:, None]  # (size, size, 2): (x, y) from the gaze
-        nearest = np.floor((size / 2 + self._offsets).round(9)).astype(np.int64)  # from the corner
-        self._tables = _Surroundings(nearest, padding)
+        # The pixels (x, y) of the glimpse, from the corner; and how far they are from the middle at most.
+        self._nearest = np.floor((size / 2 + self._offsets).round(9)).astype(np.int32).reshape(-1, 2)
+        self._reach = int(np.abs(self._nearest - size // 2).max())
+        self._tables = BoxTables(((1, 1),), padding)
 
     @property
     def field(self) -> float:
@@ -159,59 +158,24 @@ class LogPolarFovea(Fovea):
     ) -> np.ndarray:
         """Take the glimpses: see `Fovea.sample`."""
         if scale is None and corner.dtype == np.int64:
-            return self._tables.gather(images, index, corner)
+            return self._gather(images, index, corner)
         zoom = np.ones(len(index)) if scale is None else scale
         points = (corner + self.size / 2)[:, None, None] + self._offsets * zoom[:, None, None, None]
         return _bilinear(images, index, points, self.padding)
 
+    def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
+        from .foveae_kernels import gather_points
 
-class _Surroundings(ImageTables):
-    """Images within a margin of padding wide enough for the offsets of a log-polar glimpse.
+        side, channels, size, tables = images.shape[1], images.shape[3], self.size, self._tables
+        glimpses = np.empty((len(index), size, size, channels), dtype=np.uint8)
+        around = self._nearest, self._reach, side, size // 2, _packed_padding(self.padding, channels)
 
-    Args:
-        nearest: (size, size, 2) int64, the pixel (x, y) of every sample, from the corner of the glimpse's square.
-        padding: the margin's value.
-    """
+        def gather(seen: np.ndarray, table: np.ndarray, gaze: np.ndarray) -> None:
+            scratch = _scratch(seen[0].size, channels)
+            gather_points(tables.store, table, gaze, *around, *scratch, seen.reshape(len(seen), -1))
 
-    def __init__(self, nearest: np.ndarray, padding: int) -> None:
-        super().__init__()
-        self._nearest, self._padding = nearest, padding
-        self._margin = int(np.abs(nearest).max()) + len(nearest)
-
-    def length(self, side: int) -> int:
-        """Return the pixels of the widened image."""
-        return (side + 2 * self._margin) ** 2
-
-    def fill(self, image: np.ndarray, table: np.ndarray) -> None:
-        """Put the image into its margin."""
-        side, margin = len(image), self._margin
-        table[...] = pack(np.full((1, 1, image.shape[2]), self._padding, dtype=np.uint8))[0, 0]
-        wide = table.reshape(side + 2 * margin, side + 2 * margin)
-        wide[margin : margin + side, margin : margin + side] = pack(image)
-
-    def gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        """Return (n, size, size, C) uint8 around `corner` (n, 2) int64."""
-        size, side = len(self._nearest), images.shape[1]
-        width = side + 2 * self._margin
-        at = corner.clip(-size, side) + self._margin
-        first = at[:, 1] * width + at[:, 0]
-        offsets = self._nearest[..., 1] * width + self._nearest[..., 0]
-        base = int(offsets.min())
-        offsets = offsets - base
-        glimpses = np.empty((len(index), size, size, images.shape[3]), dtype=np.uint8)
-        packed = np.empty((BATCH, size, size), dtype=PIXEL[images.shape[3]])
-        batches, store = self.batches(images, len(index)), self.store
-        for part in batches:
-            begin = self.locate(index[part]) + first[part] + base
-            for row, at_pixel in enumerate(begin.tolist()):  # faster than one take: the offsets stay in the cache
-                store[at_pixel:].take(offsets, out=packed[row], mode="clip")
-            stack([packed[: len(begin)]], glimpses[part])
-        far = np.flatnonzero((at != corner + self._margin).any(axis=1))  # so far off that the margin is too narrow
-        for row in far:
-            column, line = np.moveaxis(corner[row] + self._nearest, -1, 0)
-            inside = (column >= 0) & (column < side) & (line >= 0) & (line < side)
-            glimpses[row] = self._padding
-            glimpses[row, inside] = images[index[row], line[inside], column[inside]]
+        for part, table in tables.parts(images, index):
+            share_out(gather, glimpses[part], table, corner[part])
         return glimpses
 
 
@@ -238,7 +202,7 @@ class BlurredFovea(Fovea):
         self.radius = float(size / 8 if radius is None else radius)
         if not 0 < self.radius < np.inf:
             raise ValueError(f"the radius of the sharp disc must be above 0 pixels, got {self.radius}")
-        self._tables = BoxTables(tuple((box, 1) for box in self.BOXES), size, padding)
+        self._tables = BoxTables(tuple((box, 1) for box in self.BOXES), padding)
         self._shares = _shares(size, self.radius, len(self.BOXES))
 
     @property
@@ -259,30 +223,39 @@ class BlurredFovea(Fovea):
             return self._gather(images, index, corner)
         zoom = np.ones(len(index)) if scale is None else scale
         centre = corner + self.size / 2
-        levels = (
-            resample(images, index, centre, zoom, np.maximum(box * zoom, 1.0), self.size, self.padding)
-            for box in self.BOXES
-        )
-        return self._blend(levels)
-
-    def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        glimpses = np.empty((len(index), self.size, self.size, images.shape[3]), dtype=np.uint8)
-        starts = [
-            self._tables.locate_boxes(images, corner - (box - 1) // 2, level) for level, box in enumerate(self.BOXES)
-        ]
-        batches, runs = self._tables.batches(images, len(index)), self._tables.runs()
-        for part in batches:
-            tables = self._tables.locate(index[part])[:, None]
-            levels = (runs[tables + start[part]] for start in starts)
-            blended = self._blend(level.view(np.uint8).reshape(*level.shape, level.itemsize) for level in levels)
-            stack([blended.view(PIXEL[images.shape[3]])[..., 0]], glimpses[part])
-        return glimpses
-
-    def _blend(self, levels: Iterable[np.ndarray]) -> np.ndarray:
         total = np.uint16(128)
-        for share, level in zip(self._shares, levels, strict=True):
+        for share, box in zip(self._shares, self.BOXES, strict=True):
+            level = resample(images, index, centre, zoom, np.maximum(box * zoom, 1.0), self.size, self.padding)
             total = total + level * share[..., None]  # (n, size, size, C) uint16
         return (total >> np.uint16(8)).astype(np.uint8)
+
+    def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
+        from .foveae_kernels import blend_levels
+
+        channels, tables, shares = images.shape[3], self._tables, self._shares
+        glimpses = np.empty((len(index), self.size, self.size, channels), dtype=np.uint8)
+        padding = _packed_padding(self.padding, channels)
+
+        def blend(seen: np.ndarray, table: np.ndarray, gaze: np.ndarray) -> None:
+            blend_levels(tables.store, table, gaze, tables.levels, shares, padding, seen)
+
+        for part, table in tables.parts(images, index):
+            share_out(blend, glimpses[part], table, corner[part])
+        return glimpses
+
+
+def _packed_padding(padding: int, channels: int) -> int:
+    """Return the padding as a packed pixel."""
+    return int(pack(np.full(channels, padding, dtype=np.uint8)))
+
+
+def _scratch(length: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return room for a glimpse of `length` bytes and for a word that begins at its last pixel, and those words.
+
+    Word i, uint64, begins at pixel i: they overlap.
+    """
+    room = np.empty(length + 7, dtype=np.uint8)
+    return room, np.ndarray(length // channels, np.uint64, room, 0, (channels,))
 
 
 def _shares(size: int, radius: float, levels: int) -> np.ndarray:

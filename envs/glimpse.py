@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from .resampling import padded_windows, resample
+from .resampling import resample
 from .settings import check_whole
 
 
@@ -76,27 +76,10 @@ class CropFovea(Fovea):
             spacing = np.ones(len(index)) if scale is None else scale
             box = np.maximum(spacing, 1.0)
             return resample(images, index, corner + self.size / 2, spacing, box, self.size, self.padding)
-        side, channels = images.shape[1], images.shape[3]
-        inside = ((corner >= 0) & (corner <= side - self.size)).all(axis=1)
-        if inside.all():
-            return self._gather(images, index, corner)
-        glimpses = np.empty((len(index), self.size, self.size, channels), dtype=np.uint8)
-        if inside.any():
-            glimpses[inside] = self._gather(images, index[inside], corner[inside])
-        glimpses[~inside] = self._gather_padded(images, index[~inside], corner[~inside])
+        from .foveae_kernels import gather_crops
+
+        side, channels, size = images.shape[1], images.shape[3], self.size
+        glimpses = np.empty((len(index), size, size, channels), dtype=np.uint8)
+        rows = glimpses.reshape(len(index), size, size * channels)
+        gather_crops(images.reshape(-1), side, channels, index, corner, self.padding, rows)
         return glimpses
-
-    def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        """Copy rows of bytes: a glimpse is `size` runs of size * C bytes in the flat image, a fixed stride apart."""
-        side, channels = images.shape[1], images.shape[3]
-        run, stride = self.size * channels, side * channels
-        span = (self.size - 1) * stride + run
-        flat = images.reshape(-1)
-        windows = np.lib.stride_tricks.as_strided(
-            flat, shape=(flat.size - span + 1, self.size, run), strides=(1, stride, 1), writeable=False
-        )
-        start = (index * side + corner[:, 1]) * stride + corner[:, 0] * channels
-        return windows[start].reshape(-1, self.size, self.size, channels)
-
-    def _gather_padded(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        return padded_windows(images, index, corner, self.size, self.padding)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .renderer import MAX_SPOT_POLAR, Lighting
+from .lighting import MAX_SPOT_POLAR, Lighting
 from .stage import CAMERA_DISTANCE, CAMERA_POLAR, STAGE_LIMITS, Stage
 from .variation import Factor, FactorDraw
 

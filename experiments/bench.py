@@ -30,13 +30,11 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from unittest.mock import patch
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from ..envs import renderer as _renderer
 from ..envs.images import ImageSet
 from ..envs.object_rotation import ObjectRotationVectorEnv
 from ..envs.objects import ObjectSet
@@ -349,7 +347,7 @@ def lacking_peer(name: str) -> str | None:
 
 
 def kernel_row(seconds: float, size: int = 64, tiny: int = 4) -> Row:
-    """Measure the share of the rotation environment's time that grows with the pixels: Embree and NumPy kernels'.
+    """Measure the share of the rotation environment's time that grows with the pixels: Embree's and the kernels'.
 
     A second environment takes the same Python path, call by call, over next to no pixels; its time is the interpreter's
     and the cost of calling, and all the rest is the kernels'. One thread, so that waiting does not count.
@@ -357,14 +355,7 @@ def kernel_row(seconds: float, size: int = 64, tiny: int = 4) -> Row:
     full, empty = rotation_env(size), rotation_env(tiny)
     for env in (full, empty):
         env.world.renderer.threads = 1  # pyright: ignore[reportAttributeAccessIssue]
-    step, step_empty = stepper(full), stepper(empty)
-    block = _renderer._BLOCK_PIXELS // size**2 * tiny**2  # as many views at once, hence as many calls
-
-    def overhead() -> None:
-        with patch.object(_renderer, "_BLOCK_PIXELS", block):
-            step_empty()
-
-    _, _, ratio = compare(step, overhead, seconds)  # the time of the empty step in that of a full one
+    _, _, ratio = compare(stepper(full), stepper(empty), seconds)  # the time of an empty step in that of a full one
     row = Row("ObjectRotation, 32 x 64x64: share inside kernels", "", 0.6)
     return replace(row, ours=1 - ratio, measured=1 - ratio)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..envs import renderer as _renderer
+from ..envs import camera as _camera
 from ..envs.meshes import Mesh
 
 
@@ -34,11 +34,11 @@ class TinyRenderer:
             self._body = bullet.createMultiBody(0, baseVisualShapeIndex=shape, physicsClientId=self._client)
         if whole_scene:
             slab = bullet.createVisualShape(bullet.GEOM_BOX, halfExtents=[4.0, 4.0, 0.01], physicsClientId=self._client)
-            where = {"baseVisualShapeIndex": slab, "basePosition": [0.0, 0.0, _renderer.FLOOR_Z]}
+            where = {"baseVisualShapeIndex": slab, "basePosition": [0.0, 0.0, _camera.FLOOR_Z]}
             bullet.createMultiBody(0, **where, physicsClientId=self._client)
-        distance = _renderer.CAMERA_DISTANCE
-        eye = [distance * math.sin(_renderer.CAMERA_POLAR), 0.0, distance * math.cos(_renderer.CAMERA_POLAR)]
-        field_of_view = 2 * math.degrees(math.asin(_renderer.OBJECT_RADIUS / distance))
+        distance = _camera.CAMERA_DISTANCE
+        eye = [distance * math.sin(_camera.CAMERA_POLAR), 0.0, distance * math.cos(_camera.CAMERA_POLAR)]
+        field_of_view = 2 * math.degrees(math.asin(_camera.OBJECT_RADIUS / distance))
         self._camera = {
             "width": size,
             "height": size,

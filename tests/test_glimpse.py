@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glimpseworld.envs.image_tables as image_tables
+import glimpseworld.envs.threads as threads
 from glimpseworld.envs.foveae import BlurredFovea, LogPolarFovea, MultiscaleFovea, make_fovea
 from glimpseworld.envs.glimpse import CropFovea
 from glimpseworld.envs.images import ImageSet
@@ -72,6 +73,41 @@ def test_every_multiscale_pixel_is_the_mean_of_its_block(x, y, kind):
         for row, column in ((0, 0), (0, size - 1), (size - 1, 0), (2, 3)):
             expected = box_mean(images[1], x0 + k * column, y0 + k * row, k, 9)
             assert seen[row, column, 3 * level : 3 * level + 3].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_threads_change_nothing(kind, channels, monkeypatch):
+    rng = np.random.default_rng(6)
+    images = rng.integers(0, 256, (9, 30, 30, channels), dtype=np.uint8)
+    index, corner = rng.integers(0, 9, 50), rng.integers(-12, 34, (50, 2))
+    made = []
+    for number in (1, 2, 7):
+        monkeypatch.setattr(threads, "auto_threads", lambda number=number: number)
+        monkeypatch.setattr(threads, "_BYTES_A_JOB", 1)
+        made.append(make_fovea(kind, 9, padding=40).sample(images, index, corner))
+    assert made[0].flags.c_contiguous and made[0].flags.owndata
+    np.testing.assert_array_equal(made[1], made[0])
+    np.testing.assert_array_equal(made[2], made[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 5))
+def test_a_crop_is_cut_from_the_padded_image(x, y, channels):
+    images = np.random.default_rng(7).integers(0, 256, (3, 20, 20, channels), dtype=np.uint8)
+    wide = np.pad(images[1], ((60, 70), (60, 70), (0, 0)), constant_values=33)
+    images.flags.writeable = False  # as a memory map of the cache
+    seen = look(CropFovea(7, padding=33), images, 1, x, y)
+    np.testing.assert_array_equal(seen, wide[y + 60 : y + 67, x + 60 : x + 67])
+
+
+@pytest.mark.parametrize("scales", [(2,), (1, 2), (1, 3, 5), (1, 2, 3, 5)])
+def test_any_number_of_scales_is_stacked_finest_first(scales, noise):
+    """More than one take the same way through the tables, one alone is its own check."""
+    seen = look(MultiscaleFovea(9, scales, padding=5), noise, 2, -3, 12)
+    alone = [look(MultiscaleFovea(9, (k,), padding=5), noise, 2, -3, 12) for k in scales]
+    np.testing.assert_array_equal(seen, np.concatenate(alone, axis=-1))
+    np.testing.assert_array_equal(alone[0], look(MultiscaleFovea(9, scales[:1], padding=5), noise, 2, -3.0, 12.0))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])

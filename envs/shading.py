@@ -1,0 +1,145 @@
+"""Light and colour of one view: Embree finds what its rays meet, and compiled kernels shade it.
+
+A surface is matt (Lambert), lit by an ambient light, a weak one from the camera and the spot light, whose cone has a
+soft edge. A view is drawn on its own, between Embree and kernels that hold no lock, so that threads draw side by side.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .camera import FLOOR_Z, Camera
+from .lighting import Lighting
+from .ray_mesh import RayMesh
+from .stage import Stage, shift_hues
+
+LIGHT_DISTANCE = 4.0
+
+_FLOOR_SATURATION, _FLOOR_VALUE = 0.55, 0.8
+_SPOT_SATURATION = 0.35
+_FLOOR_AMBIENT, _FLOOR_SPOT = 0.45, 0.55  # they sum to 1, so a white surface never clips
+# A shadow ray ends this much (as a share of its length) before the surface it asks about, so as not to hit it.
+_SHADOW_MARGIN = 1e-3
+
+
+class Views(NamedTuple):
+    """The turns, cameras, lights and floors of k views, float32."""
+
+    to_object: np.ndarray  # (k, 3, 3): world to object frame, for directions
+    shrink: np.ndarray  # (k, 3, 3): the same for points: an object of half the size sees everything twice as far
+    camera: np.ndarray  # (k, pixels, 3) object frame, the same for each pixel: a ray's origin
+    light: np.ndarray  # (k, pixels, 3) object frame, as above
+    light_world: np.ndarray  # (k, 3, 1)
+    spot_rgb: np.ndarray  # (k, 3) in [0, 1]
+    floor_rgb: np.ndarray  # (k, 3) in [0, 255]
+    scale: np.ndarray  # (k,)
+    hue: np.ndarray  # (k,) turns
+    texture: np.ndarray  # (k,)
+
+
+def prepare(camera: Camera, rotations: np.ndarray, lighting: Lighting, stage: Stage | None = None) -> Views:
+    """Bring camera and lights into the objects' frames."""
+    stage = Stage.usual(len(lighting)) if stage is None else stage
+    # Plain floats, since NumPy's vectorised sine may round differently at another place in a batch.
+    angles = zip(lighting.spot_theta.tolist(), lighting.spot_phi.tolist(), strict=True)
+    directions = [
+        (math.sin(theta) * math.cos(phi), math.sin(theta) * math.sin(phi), math.cos(theta)) for theta, phi in angles
+    ]
+    light = np.array(directions, np.float32).reshape(-1, 3, 1) * np.float32(LIGHT_DISTANCE)
+    to_object = np.ascontiguousarray(rotations.transpose(0, 2, 1))
+    scale = stage.object_scale.astype(np.float32)
+    shrink = to_object / scale[:, None, None]
+    origins = (len(light), camera.size**2, 3)
+    return Views(
+        to_object=to_object,
+        shrink=shrink,
+        camera=np.broadcast_to((shrink @ camera.position[:, None]).transpose(0, 2, 1), origins),
+        light=np.broadcast_to((shrink @ light).transpose(0, 2, 1), origins),
+        light_world=light,
+        spot_rgb=_hues(lighting.spot_hue, _SPOT_SATURATION, 1.0),
+        floor_rgb=_hues(lighting.floor_hue, _FLOOR_SATURATION, 255 * _FLOOR_VALUE),
+        scale=scale,
+        hue=stage.object_hue.astype(np.float32),
+        texture=stage.ground_texture.astype(np.float32),
+    )
+
+
+def _hues(hues: np.ndarray, saturation: float, value: float) -> np.ndarray:
+    """Return (n, 3) float32 RGB in [0, value] of (n,) hues in turns."""
+    colors = [colorsys.hsv_to_rgb(hue % 1.0, saturation, value) for hue in hues.tolist()]
+    return np.array(colors, np.float32).reshape(-1, 3)
+
+
+def draw(camera: Camera, mesh: RayMesh, views: Views, view: int, shadows: bool, frame: np.ndarray) -> None:
+    """Write view number `view` into `frame`, (pixels, 3) uint8."""
+    from .shading_kernels import paint
+
+    hit, rgb = object_colors(camera, mesh, views, view, shadows)
+    light, near, blocked = _floor_light(camera, mesh, views, view, shadows, hit)
+    spot = views.floor_rgb[view] * views.spot_rgb[view] * np.float32(_FLOOR_SPOT)
+    ambient = views.floor_rgb[view] * np.float32(_FLOOR_AMBIENT) + np.float32(0.5)
+    texture = views.texture[view]
+    paint(light, near, blocked, spot, ambient, texture, camera.checks if texture else light, hit, rgb, frame)
+
+
+def object_colors(
+    camera: Camera, mesh: RayMesh, views: Views, view: int, shadows: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the h pixels that show the object, (h,) int64, rising, and their colours in [0, 255], (h, 3) float32."""
+    from .shading_kernels import object_light, object_rgb
+
+    rays = views.to_object[view] @ camera.rays  # (3, r): turning the rays back spares rebuilding the scene
+    origin, light = views.camera[view], views.light[view]
+    count = rays.shape[1]
+    shot = mesh.build().run(origin[:count], rays.T, output=True)
+    hit, lit = np.empty((2, count), np.int64)
+    spot, plain = np.empty((2, count), np.float32)
+    albedo, beams = np.empty((2, count, 3), np.float32)
+    found, asked = object_light(
+        *(mesh.table, shot["primID"], shot["u"], shot["v"], shot["tfar"], rays, origin[0] - light[0], camera.pixels),
+        *(hit, spot, plain, albedo, lit, beams),
+    )
+    blocked = _blocked(mesh, light, beams[: asked if shadows else 0])
+    albedo = albedo[:found]
+    if views.hue[view]:
+        shifted = shift_hues(albedo.T, np.broadcast_to(views.hue[view], found))
+        albedo = np.ascontiguousarray(shifted.T)
+    return hit[:found], object_rgb(spot, plain, albedo, lit, blocked, views.spot_rgb[view])
+
+
+def _floor_light(
+    camera: Camera, mesh: RayMesh, views: Views, view: int, shadows: bool, hidden: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the spot light that reaches each pixel's floor point without the object, and what the object stops.
+
+    `hidden` are the pixels that show the object; what is returned for them means nothing.
+
+    Returns:
+        (pixels,) float32 in [0, 1]; the pixels that may lie in shadow, (m,) int64; and for each whether it does, as
+        `_blocked` tells.
+    """
+    from .shading_kernels import floor_light
+
+    world, light = views.light_world[view], views.light[view]
+    along = (world.T @ camera.floor)[0]  # (pixels,)
+    beam, near = np.empty_like(along), np.empty(len(along), np.int64)
+    points = np.empty_like(camera.floor)
+    # Only rays that enter the object's bounding sphere can be blocked by it.
+    radius = mesh.radius * float(views.scale[view])
+    reach = np.float32(math.sqrt(1 - (radius / LIGHT_DISTANCE) ** 2) - 1e-5)
+    height = world[2, 0] - np.float32(FLOOR_Z)
+    asked = floor_light(along, camera.floor, camera.floor_square, height, reach, hidden, beam, near, points)
+    asked = asked if shadows else 0
+    beams = views.shrink[view] @ points[:, :asked] - light[0, :, None]
+    return beam, near, _blocked(mesh, light, beams.T)
+
+
+def _blocked(mesh: RayMesh, light: np.ndarray, beams: np.ndarray) -> np.ndarray:
+    """Tell which beams, (m, 3) from `light` to a surface, something stops before their end: (m,) int32, then not -1."""
+    if not len(beams):
+        return np.empty(0, np.int32)
+    return mesh.build().run(light[: len(beams)], beams, dists=1 - _SHADOW_MARGIN, query="OCCLUDED")
