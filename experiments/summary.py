@@ -86,7 +86,7 @@ def summary_table(results: list[dict[str, Any]]) -> str:
     for key, members in groups.items():
         name = ", ".join(_differences(json.loads(key), common)) or "as preset"
         for who in ("trained", "untrained"):
-            cells = [_cell([m[who][column]["value"] for m in members]) for column, _ in COLUMNS]
+            cells = [_cell([m[who][column]["value"] for m in members if column in m[who]]) for column, _ in COLUMNS]
             lines.append(f"| {name if who == 'trained' else 'untrained'} | {len(members)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -101,6 +101,8 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def _cell(values: list[float]) -> str:
+    if not values:
+        return "–"  # a method that predicts nothing has no predictor to measure
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return "{:.2f} ({:.2f}-{:.2f})".format(*interval(values))

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .protocol import WorldModel
 from .replay import Windows
-from .seq_jepa import SeqJEPA
 from .views import normalize_views
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -19,7 +19,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How a seq-JEPA is optimised; the defaults are this project's recipe for small models.
+    """How a model is optimised; the defaults are this project's recipe for small models.
 
     Attributes:
         total_steps: Steps over which the schedules run.
@@ -75,7 +75,7 @@ class LossNotFiniteError(RuntimeError):
 
 
 class Learner:
-    """Trains a seq-JEPA on windows from a replay.
+    """Trains a model, seq-JEPA or any baseline, on windows from a replay.
 
     Args:
         model: The model; moved to `device`.
@@ -83,7 +83,7 @@ class Learner:
         device: Where to compute.
     """
 
-    def __init__(self, model: SeqJEPA, config: LearnerConfig, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, model: WorldModel, config: LearnerConfig, *, device: torch.device | str = "cpu") -> None:
         self.model = model.to(device).train()
         self.config = config
         self.device = torch.device(device)
@@ -101,7 +101,7 @@ class Learner:
         """Take one step.
 
         Args:
-            windows: A batch from `SequenceReplay.sample`.
+            windows: A batch from `SequenceReplay.sample`, with labels if the model needs them.
 
         Returns:
             "loss" and every "loss/<term>" of the objective (unweighted), "learning_rate", "tau", "gradient_norm"
@@ -109,14 +109,16 @@ class Learner:
 
         Raises:
             LossNotFiniteError: If the loss or the gradient is not finite; parameters are as before the step.
+            ValueError: If the model needs labels and the windows have none.
         """
         learning_rate, tau = self.config.learning_rate_at(self.steps), self.config.tau_at(self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         views = normalize_views(windows.views, device=self.device)
         motions = torch.from_numpy(windows.motions).to(self.device)
+        given = {"labels": self._labels(windows)} if self.model.needs_labels else {}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            output = self.model(views, motions, num_targets=views.shape[1] - windows.context)
+            output = self.model(views, motions, num_targets=views.shape[1] - windows.context, **given)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._trained, self.config.clip_norm or math.inf)
@@ -156,6 +158,11 @@ class Learner:
             state.setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.steps = steps
+
+    def _labels(self, windows: Windows) -> Tensor:
+        if windows.label is None:
+            raise ValueError("the model needs labels and these windows have none: keep them in the replay, labels=True")
+        return torch.from_numpy(windows.label).to(self.device)
 
     def _require_finite(self, loss: float, gradient_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(gradient_norm):
