@@ -102,6 +102,14 @@ class WorldModel(nn.Module):
         """Return target embeddings (..., D) as (..., P), in the space where predictions are scored."""
         return z
 
+    def predict_from(self, z: Tensor, motions: Tensor) -> Tensor:
+        """Return the prediction (B, P) after the last of `motions` (B, M, A), from M views with embeddings z (B, M, D).
+
+        Raises:
+            ValueError: The model predicts nothing, or shapes do not fit.
+        """
+        raise ValueError("this model predicts nothing from a motion: ask its `predicts` first")
+
     def aggregate(self, z: Tensor, motions: Tensor) -> Tensor:
         """Return what the model makes of M views together, (B, E): unless it says otherwise, the mean of their z.
 
