@@ -236,8 +236,7 @@ class Baseline(WorldModel):
         """Return weight and value of each branch's loss."""
         terms = {}
         for name, what in compared.items():
-            heads = self.heads(name)
-            terms[name] = (heads.branch.weight, heads.match(what, self.config.temperature))
+            terms[name] = (self.config.weight(name), self.heads(name).match(what, self.config.temperature))
         return terms
 
     def _spread_terms(self, compared: dict[str, Compared]) -> dict[str, tuple[float, Tensor]]:

@@ -146,7 +146,13 @@ class BaselineOptions:
     """Context views paired with the targets: the "last" alone, or "each"; None is the method's own: "last", of
     Conv-JEPA and ContextSSL "each"."""
 
+    equivariance: float | None = None
+    """Weight of the equivariant term relative to the invariant one, for methods with both; None is the method's own: 1
+    for EquiMod, 4.5 for SIE."""
+
     def __post_init__(self) -> None:
+        if self.equivariance is not None and self.equivariance <= 0:
+            raise ValueError(f"equivariance is a weight and must be above 0, got {self.equivariance}")
         if not self.projector or min(self.projector) < 2:
             raise ValueError(f"projector needs at least one width, each at least 2, got {self.projector}")
         if self.temperature is not None and self.temperature <= 0:
@@ -162,6 +168,8 @@ class BaselineOptions:
             idle.append("projector")
         if recipe.temperature is None and self.temperature is not None:
             idle.append("temperature")
+        if len(recipe.branches) < 2 and self.equivariance is not None:
+            idle.append("equivariance")
         if method == "context-ssl" and self.sources not in (None, "each"):
             raise ValueError('context-ssl needs all of the context: leave sources out, or set it to "each"')
         if idle:
@@ -227,6 +235,13 @@ class BaselineConfig:
     def temperature(self) -> float:
         """Of InfoNCE; 1 where there is none."""
         return self.options.temperature or self.recipe.temperature or 1.0
+
+    def weight(self, branch: str) -> float:
+        """Return the weight of a branch's loss."""
+        branches, ratio = self.recipe.branches, self.options.equivariance
+        if ratio is None or branch != "equivariance":
+            return branches[branch].weight
+        return ratio * branches["invariance"].weight
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a nested dict of JSON types."""
