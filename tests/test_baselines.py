@@ -378,6 +378,8 @@ def test_inverse_dynamics_scores_1_for_the_mean_and_0_for_the_truth():
         ("supervised", {"projector": (8,), "temperature": 0.1}, "projector and temperature has no effect"),
         ("context-ssl", {"sources": "last"}, "needs all of the context"),
         ("simclr", {"equivariance": 2.0}, "equivariance has no effect with method simclr"),
+        ("equimod", {"projected_variance": 2.0}, "projected_variance has no effect with method equimod"),
+        ("sie", {"projected_variance": -1.0}, "projected_variance is a weight"),
         ("sie", {"equivariance": 0.0}, "equivariance is a weight"),
         ("simclr", {"temperature": 0.0}, "temperature must be above 0"),
         ("simclr", {"projector": ()}, "at least one width"),
@@ -411,19 +413,19 @@ def test_each_context_view_may_be_a_source():
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():
-    options = BaselineOptions((16, 8), equivariance=3.0)
+    options = BaselineOptions((16, 8), equivariance=3.0, projected_variance=40.0)
     output = run(make_model("sie", options=options, objective=Objective(variance=0.5)).eval(), *make_window())
     weights = {
         "invariance": 10,
         "equivariance": 30,
-        "projected_variance": 10,
+        "projected_variance": 40,
         "projected_covariance": 1,
         "variance": 0.5,
     }
     assert output.terms.keys() == weights.keys()
     torch.testing.assert_close(output.loss, sum(weight * output.terms[name] for name, weight in weights.items()))
     published = run(make_model("sie").eval(), *make_window())
-    weights = {**weights, "equivariance": 45, "variance": 0}
+    weights = {**weights, "equivariance": 45, "projected_variance": 10}
     torch.testing.assert_close(published.loss, sum(weights[name] * term for name, term in published.terms.items()))
 
 

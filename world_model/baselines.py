@@ -251,7 +251,7 @@ class Baseline(WorldModel):
             variance = paired_variance(source, target)
             for prediction in predicted:
                 variance = variance + variance_term(prediction) / 2
-            terms["projected_variance"] = (recipe.variance, variance)
+            terms["projected_variance"] = (self.config.projected_variance, variance)
         if recipe.covariance:
             terms["projected_covariance"] = (recipe.covariance, paired_covariance(source, target))
         return terms

@@ -149,10 +149,15 @@ class BaselineOptions:
     equivariance: float | None = None
     """Weight of the equivariant term relative to the invariant one, for methods with both; None is the method's own: 1
     for EquiMod, 4.5 for SIE."""
+    projected_variance: float | None = None
+    """Weight of the variance term on the projections of VICReg and SIE; None is the method's own, 10. Small batches
+    need more: their covariances are noisy, and cost less the smaller the projections are."""
 
     def __post_init__(self) -> None:
         if self.equivariance is not None and self.equivariance <= 0:
             raise ValueError(f"equivariance is a weight and must be above 0, got {self.equivariance}")
+        if self.projected_variance is not None and self.projected_variance <= 0:
+            raise ValueError(f"projected_variance is a weight and must be above 0, got {self.projected_variance}")
         if not self.projector or min(self.projector) < 2:
             raise ValueError(f"projector needs at least one width, each at least 2, got {self.projector}")
         if self.temperature is not None and self.temperature <= 0:
@@ -170,6 +175,8 @@ class BaselineOptions:
             idle.append("temperature")
         if len(recipe.branches) < 2 and self.equivariance is not None:
             idle.append("equivariance")
+        if not recipe.variance and self.projected_variance is not None:
+            idle.append("projected_variance")
         if method == "context-ssl" and self.sources not in (None, "each"):
             raise ValueError('context-ssl needs all of the context: leave sources out, or set it to "each"')
         if idle:
@@ -235,6 +242,11 @@ class BaselineConfig:
     def temperature(self) -> float:
         """Of InfoNCE; 1 where there is none."""
         return self.options.temperature or self.recipe.temperature or 1.0
+
+    @property
+    def projected_variance(self) -> float:
+        """Weight of the variance term on the projections."""
+        return self.options.projected_variance or self.recipe.variance
 
     def weight(self, branch: str) -> float:
         """Return the weight of a branch's loss."""
