@@ -13,6 +13,7 @@ from ..envs.splits import Split
 from ..world_model.learner import LearnerConfig
 from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
+from ..world_model.recipes import BaselineConfig, BaselineName, BaselineOptions
 from ..world_model.seq_jepa import SeqJEPAConfig
 from .worlds import (
     HELD_OUT_MEMBERS,
@@ -58,28 +59,45 @@ class ReplayOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Sizes of the seq-JEPA; the view's and the motion's follow from the world."""
+    """The method and the sizes of the model; the view's and the motion's follow from the world."""
 
+    method: Literal["seq-jepa"] | BaselineName = "seq-jepa"
+    """What is trained: seq-JEPA, or a baseline on the same encoder, windows and budget; "supervised" is the ceiling,
+    told the class and the motion."""
     encoder: Literal["small", "resnet18", "resnet18-cifar"] = "small"
     """Encoder; "resnet18" has the ImageNet stem."""
     z_dim: int = 128
     """Length of an embedding; 512 for ResNets."""
     motion_embedding: int = 64
-    """Length of an embedded motion."""
+    """Length of an embedded motion, where a method embeds it."""
     layers: int = 2
-    """Transformer layers of the aggregator."""
+    """Transformer layers of the aggregator; among the baselines only context-ssl has a transformer."""
     heads: int = 4
     """Attention heads."""
     dropout: float = 0.0
-    """Dropout of the aggregator."""
+    """Dropout of the transformer."""
     predictor_hidden: int = 512
     """Hidden units of the predictor."""
     condition: Literal["both", "aggregator", "predictor", "none"] = "both"
-    """Which parts see the motions."""
+    """Which parts of a seq-JEPA see the motions."""
     objective: Objective = field(default_factory=Objective.plus)
-    """What is minimised."""
+    """What is minimised; for a baseline, what is added to its own losses: the terms on z, and the standardisation of
+    targets where its loss is a cosine."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
-    """The path memory; none with 0 layers."""
+    """The path memory of a seq-JEPA; none with 0 layers."""
+    baseline: BaselineOptions = field(default_factory=BaselineOptions)
+    """What only the baselines have."""
+
+    def __post_init__(self) -> None:
+        if self.method == "seq-jepa":
+            if self.baseline != BaselineOptions():
+                raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
+            return
+        if self.condition != "both":
+            raise ValueError(f"model.condition has no effect with method {self.method}: leave it out")
+        if self.memory != MemoryConfig():
+            raise ValueError(f"only a seq-jepa has a path memory, not {self.method}: leave model.memory out")
+        self.baseline.check_effect(self.method)
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,7 @@ class PathOptions:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run: an agent acts in a world and a seq-JEPA learns from its replay, interleaved."""
+    """A training run: an agent acts in a world and a model learns from its replay, interleaved."""
 
     world: Literal["rotation", "saccade", "stored-views"] = "rotation"
     """Which world; "stored-views" is 3DIEBench on disk."""
@@ -170,6 +188,8 @@ class TrainConfig:
             raise ValueError("paths have no effect without a path memory: set model.memory.layers, or leave them out")
         if self.paths.count < 1 or not 0 <= self.paths.swapped <= 1:
             raise ValueError(f"paths.count must be at least 1 and paths.swapped in [0, 1], got {self.paths}")
+        if self.from_reference and self.model.method != "seq-jepa":
+            raise ValueError(f"published checkpoints are seq-JEPAs, not {self.model.method}: leave from_reference out")
         self._check_world()
 
     def _check_world(self) -> None:
@@ -285,11 +305,17 @@ def make_world(config: TrainConfig, split: Split, *, probing: bool = False) -> W
     return config.saccade.world(split, probing=probing)
 
 
-def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig:
+def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineConfig:
     """Return the settings of the model of `config`, with the sizes of `world`."""
     size, _, channels = world.glimpse_space.shape
     options = {f.name: getattr(config.model, f.name) for f in fields(config.model)}
-    return SeqJEPAConfig(size=size, channels=channels, motion_dim=world.motion_space.shape[0], **options)
+    options |= {"size": size, "channels": channels, "motion_dim": world.motion_space.shape[0]}
+    method, own = options.pop("method"), options.pop("baseline")
+    if method == "seq-jepa":
+        return SeqJEPAConfig(**options)
+    del options["condition"], options["memory"]  # which only a seq-JEPA has
+    classes = len(world.class_names) if method == "supervised" else 0
+    return BaselineConfig(method, motion_kind=world.motion_kind, num_classes=classes, options=own, **options)
 
 
 def from_dict(kind: type, values: Mapping[str, Any]) -> Any:

@@ -15,12 +15,14 @@ Keys of `results.json`:
 - `sizes`: things and views of the fitted and the held-out view sets, samples of the probes, classes.
 - `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights, drawn by the run's
   seed, and calibrated BatchNorms.
-- `controls`: measures that need no model.
+- `controls`: measures that need no model, and the floor that pixels give: `pixels_top1_z`, `pixels_relative_r2` and
+  `pixels_individual_r2`, the measures of those names with the pixels of a view, averaged over areas to 16 x 16 at most,
+  in place of its z.
 
 Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over held-out things:
 
 - `top1_z`, `top1_z_agg_M`: class accuracy of a linear probe on one z, and on z_agg over M views; `top1_z_mean_M`: on
-  the mean of M embeddings, which is what pooling alone gives.
+  the mean of M embeddings, which is what pooling alone gives. A baseline has no aggregator: its z_agg is that mean.
 - `relative_r2`, `individual_r2`: R2 of the motion between two views from their z, and of the pose from one z; with
   `median_error` in degrees (rotations) or image units (saccades); where a motion tells colours too, `colour` is the R2
   of floor hue and light hue, and the others are of the rotation.
@@ -33,8 +35,11 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
   `recall_V` and its controls: the same by the path memory, of a model that has one.
 - `path_r2_M`: R2 of the path over M motions from [z_agg; last motion], to be read against its controls:
   `path_r2_M_no_motions` and `path_r2_M_no_vision` with embedded motions, or z, set to zero, and under `controls`
-  `path_r2_M_raw_motions` from the raw motions alone.
+  `path_r2_M_raw_motions` from the raw motions alone. Of seq-JEPA only.
 - `rankme`, `z_std`: plain numbers, the effective rank of z and the mean std of its dimensions.
+
+`predictor_*` and `view_return_*` are missing for methods that predict nothing from a motion (BYOL, SimCLR, VICReg,
+supervised). For the others predictions are scored where the method compares them: EquiMod's and SIE's with projections.
 """
 
 from __future__ import annotations
@@ -56,8 +61,10 @@ from tqdm import tqdm
 
 from ..envs.core import World
 from ..envs.object_rotation import RotationRange
+from ..world_model.build import build_model, model_settings
 from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.probes import feature_std, rankme
+from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, make_world
 from .measure import (
@@ -67,6 +74,7 @@ from .measure import (
     individual_r2,
     path_decoding,
     path_from_motions,
+    pixels,
     predictor_quality,
     relative_r2,
     top1_from_context,
@@ -132,7 +140,7 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
     plan = PLANS[config.effort]
     material = make_material(run, config, plan)
     torch.manual_seed(run.seed + 1_000_000 * (config.seed + 1))  # the untrained weights, others for each run
-    untrained = SeqJEPA(model.config).to(config.device)
+    untrained = build_model(model_settings(model)).to(config.device)
     calibrate_untrained(untrained, material.fit)
     results: dict[str, Any] = {
         "run": str(config.run),
@@ -155,20 +163,15 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
             "classes": material.test.num_classes,
         },
     }
-    has = model.motion_embedding is not None, model.memory is not None
-    names = list(_measures(None, material, plan, *has))
-    with tqdm(
-        total=2 * len(names) + len(plan.path_lengths), desc="evaluating", leave=False, disable=quiet or None
-    ) as bar:
+    names = list(_measures(None, model, material, plan))
+    controls = _controls(material, plan)
+    with tqdm(total=2 * len(names) + len(controls), desc="evaluating", leave=False, disable=quiet or None) as bar:
         for who, subject_model in (("trained", model), ("untrained", untrained)):
             subject = material.subject(subject_model)
-            results[who] = _run(dict(_measures(subject, material, plan, *has)), bar)
+            results[who] = _run(dict(_measures(subject, subject_model, material, plan)), bar)
             z = subject.test.online.flatten(0, 1).numpy()
             results[who] |= {"rankme": rankme(z), "z_std": feature_std(z)}
-        results["controls"] = {}
-        for length in plan.path_lengths:
-            results["controls"][f"path_r2_{length}_raw_motions"] = path_from_motions(material, length)
-            bar.update(1)
+        results["controls"] = _run(controls, bar)
     results["seconds"] = round(time.monotonic() - began, 1)
     json_path, figure_path = result_paths(config.run, config.split, condition)
     try:
@@ -250,9 +253,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _measures(
-    subject: Subject | None, material: Material, plan: Plan, conditioned: bool, remembers: bool
+    subject: Subject | None, model: WorldModel, material: Material, plan: Plan
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield name and computation of every measure, in the order of the page above."""
+    """Yield name and computation of every measure that `model` has, in the order of the page above."""
 
     def bound(measure: Callable[..., Any], *args: Any, **options: Any) -> Callable[[], Any]:
         return lambda: measure(subject, *args, **options)
@@ -264,16 +267,32 @@ def _measures(
     yield f"top1_z_mean_{m}", bound(top1_from_context, material, m, aggregate=False)
     yield "relative_r2", bound(relative_r2, material)
     yield "individual_r2", bound(individual_r2, material)
-    yield "predictor", bound(predictor_quality, material, 3)
+    if model.predicts:
+        yield "predictor", bound(predictor_quality, material, 3)
     for v in plan.return_views:
-        for name, recall in (("view_return", False), ("recall", True))[: 1 + remembers]:
-            yield f"{name}_{v}", bound(view_return, material, v, recall=recall)
-            for control in get_args(ReturnControl):
-                yield f"{name}_{v}_{control}", bound(view_return, material, v, control=control, recall=recall)
+        for name, asked, recall in (("view_return", model.predicts, False), ("recall", model.memory is not None, True)):
+            if asked:
+                yield f"{name}_{v}", bound(view_return, material, v, recall=recall)
+                for control in get_args(ReturnControl):
+                    yield f"{name}_{v}_{control}", bound(view_return, material, v, control=control, recall=recall)
+    conditioned = isinstance(model, SeqJEPA) and model.motion_embedding is not None
     for m in plan.path_lengths if conditioned else ():
         yield f"path_r2_{m}", bound(path_decoding, material, m)
         yield f"path_r2_{m}_no_motions", bound(path_decoding, material, m, ablate="motions")
         yield f"path_r2_{m}_no_vision", bound(path_decoding, material, m, ablate="vision")
+
+
+def _controls(material: Material, plan: Plan) -> dict[str, Callable[[], Any]]:
+    """Return name and computation of the measures that need no model."""
+    floor = pixels(material)
+    found: dict[str, Callable[[], Any]] = {
+        "pixels_top1_z": lambda: top1_from_context(floor, material, 1, aggregate=False),
+        "pixels_relative_r2": lambda: relative_r2(floor, material),
+        "pixels_individual_r2": lambda: individual_r2(floor, material),
+    }
+    for length in plan.path_lengths:
+        found[f"path_r2_{length}_raw_motions"] = lambda length=length: path_from_motions(material, length)
+    return found
 
 
 def _run(measures: dict[str, Callable[[], Any]], bar: Any) -> Measures:

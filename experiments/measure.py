@@ -14,8 +14,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..world_model.probes import linear_probe, quaternion_angle, regression_probe, retrieval
+from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
 from .view_sets import Embeddings, ViewSet, embed
 
@@ -23,10 +25,17 @@ Scores = dict[str, float]
 """Of one measure: `value`, and `low`, `high` of its 95 % interval; some measures add more."""
 
 
+class Features(NamedTuple):
+    """What stands for each view of the two view sets, with no model behind it: a floor for the measures of z."""
+
+    fit: Embeddings
+    test: Embeddings
+
+
 class Subject(NamedTuple):
     """A model in eval mode and its embeddings of the two view sets."""
 
-    model: SeqJEPA
+    model: WorldModel
     fit: Embeddings
     test: Embeddings
 
@@ -49,7 +58,7 @@ class Material:
     fit_samples: int = 20_000
     test_samples: int = 8_000
 
-    def subject(self, model: SeqJEPA) -> Subject:
+    def subject(self, model: WorldModel) -> Subject:
         """Embed both view sets with `model`, which is put in eval mode."""
         model.eval()
         return Subject(model, embed(model, self.fit.views), embed(model, self.test.views))
@@ -85,13 +94,21 @@ def context_motions(view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> 
     return view_set.motions(items[:, None], steps[:, :-1], steps[:, 1:])
 
 
-def top1_from_context(subject: Subject, material: Material, context: int, *, aggregate: bool = True) -> Scores:
+def pixels(material: Material) -> Features:
+    """Return the pixels of each view as its features, averaged over areas to at most 16 x 16, in place of z."""
+    return Features(_small_pixels(material.fit.views), _small_pixels(material.test.views))
+
+
+def top1_from_context(
+    subject: Subject | Features, material: Material, context: int, *, aggregate: bool = True
+) -> Scores:
     """Class accuracy from z_agg over `context` views, or from the mean of their z; a linear probe (section 4.1)."""
     features, labels = {}, {}
     for part, view_set, z in _parts(subject, material):
         items, steps = material.draw(part, context, purpose=10 + context)
         rows = z.online[items[:, None], steps]
         if aggregate:
+            assert isinstance(subject, Subject)
             features[part] = _aggregate(subject.model, rows, context_motions(view_set, items, steps))
         else:
             features[part] = rows.mean(dim=1).numpy()
@@ -106,7 +123,7 @@ def top1_from_context(subject: Subject, material: Material, context: int, *, agg
     return _mean_over_things(probe.correct, labels["test"][1], material.seed)
 
 
-def relative_r2(subject: Subject, material: Material) -> Scores:
+def relative_r2(subject: Subject | Features, material: Material) -> Scores:
     """R2 of the motion between two views, regressed from [z_1; z_2] (section 4.1).
 
     A 1024-unit MLP for rotations, a linear regression for saccades. Adds `median_error`: degrees of geodesic
@@ -120,7 +137,7 @@ def relative_r2(subject: Subject, material: Material) -> Scores:
     return _regression(features, motions, items["test"], material)
 
 
-def individual_r2(subject: Subject, material: Material) -> Scores:
+def individual_r2(subject: Subject | Features, material: Material) -> Scores:
     """R2 of the pose itself, regressed from one z; as `relative_r2`."""
     features, poses, items = {}, {}, {}
     for part, view_set, z in _parts(subject, material):
@@ -246,7 +263,7 @@ def path_decoding(subject: Subject, material: Material, motions: int, *, ablate:
         ablate: None, "motions" (their embeddings are zeroed) or "vision" (z is zeroed).
     """
     model = subject.model
-    assert model.motion_embedding is not None
+    assert isinstance(model, SeqJEPA) and model.motion_embedding is not None
     features, paths, items = {}, {}, {}
     for part, view_set, z in _parts(subject, material):
         items[part], steps = material.draw(part, motions + 1, purpose=60 + motions)
@@ -267,12 +284,22 @@ def path_from_motions(material: Material, motions: int) -> Scores:
     return _regression(features, paths, items["test"], material)
 
 
-def _parts(subject: Subject, material: Material) -> tuple[tuple[str, ViewSet, Embeddings], ...]:
+def _small_pixels(views: np.ndarray, *, side: int = 16, batch: int = 1024) -> Embeddings:
+    """Return (N, V, H, W, C) uint8 views as (N, V, C h w) features; sides up to `side` stay as they are."""
+    items, count = views.shape[:2]
+    flat = torch.from_numpy(views.reshape(items * count, *views.shape[2:]))
+    size = min(side, views.shape[2]), min(side, views.shape[3])
+    parts = [F.adaptive_avg_pool2d(p.movedim(-1, 1).float(), size).flatten(1) for p in flat.split(batch)]
+    features = torch.cat(parts).unflatten(0, (items, count))
+    return Embeddings(features, features)
+
+
+def _parts(subject: Subject | Features, material: Material) -> tuple[tuple[str, ViewSet, Embeddings], ...]:
     return ("fit", material.fit, subject.fit), ("test", material.test, subject.test)
 
 
 @torch.no_grad()
-def _aggregate(model: SeqJEPA, z: Tensor, motions: np.ndarray, *, batch: int = 4096) -> np.ndarray:
+def _aggregate(model: WorldModel, z: Tensor, motions: np.ndarray, *, batch: int = 4096) -> np.ndarray:
     """Return (n, E) float32 aggregates of (n, M, D) embeddings and (n, M - 1, P) motions."""
     device = next(model.parameters()).device
     parts = []
@@ -283,12 +310,17 @@ def _aggregate(model: SeqJEPA, z: Tensor, motions: np.ndarray, *, batch: int = 4
 
 
 @torch.no_grad()
-def _predict(subject: Subject, items: np.ndarray, context: np.ndarray, motions: np.ndarray) -> np.ndarray:
-    """Predict from (n, M) test views after (n, M, P) motions, the last one leading to the predicted view; (n, D)."""
+def _predict(
+    subject: Subject, items: np.ndarray, context: np.ndarray, motions: np.ndarray, *, batch: int = 4096
+) -> np.ndarray:
+    """Predict from (n, M) test views after (n, M, A) motions, the last one leading to the predicted view; (n, P)."""
     device = next(subject.model.parameters()).device
     z = subject.test.online[items[:, None], context]
-    z_agg = torch.from_numpy(_aggregate(subject.model, z, motions[:, :-1])).to(device)
-    return subject.model.predict(z_agg, torch.from_numpy(motions[:, -1]).to(device)).float().cpu().numpy()
+    parts = []
+    for i in range(0, len(z), batch):
+        moved = torch.from_numpy(motions[i : i + batch]).to(device)
+        parts.append(subject.model.predict_from(z[i : i + batch].to(device), moved).float().cpu())
+    return torch.cat(parts).numpy()
 
 
 @torch.no_grad()
@@ -308,7 +340,7 @@ def _recall(
 
 @torch.no_grad()
 def _targets(subject: Subject) -> np.ndarray:
-    """Return the (N, V, D) embeddings of the test views where predictions are scored."""
+    """Return the (N, V, P) embeddings of the test views where predictions are scored."""
     device = next(subject.model.parameters()).device
     return subject.model.as_target(subject.test.target.to(device)).float().cpu().numpy()
 

@@ -12,13 +12,14 @@ import torch
 from ..agents.rollout import Rollout
 from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
+from ..world_model.build import new_model
 from ..world_model.learner import Learner
 from ..world_model.probes import linear_probe, regression_probe
+from ..world_model.protocol import WorldModel
 from ..world_model.replay import Windows
-from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, make_agent, make_world, model_config
 from .evaluate import PLANS
-from .train import checked_device
+from .train import checked_device, paths_through
 from .view_sets import balanced_items, embed, make_view_set
 
 PROBE_VIEWS, PROBE_SAMPLES = (640 + 240) * 8, 8_000
@@ -41,11 +42,12 @@ def rehearse(config: TrainConfig, effort: str) -> float:
     envs = GlimpseVectorEnv(world, num_envs=config.num_envs, max_episode_steps=config.episode_steps)
     rollout = Rollout(envs, make_agent(config.agent, world, config.num_envs, rng), 0)
     still = replace(config.learner, learning_rate=0.0, initial_learning_rate=0.0, final_learning_rate=0.0)
-    learner = Learner(SeqJEPA(model_config(config, world)), still, device=device)
+    learner = Learner(new_model(model_config(config, world)), still, device=device)
     windows = _windows(config, world, rng)
+    paths = paths_through(windows, config, world.motion_kind, rng)
     steps = config.learner.total_steps
     glimpses = config.warmup_glimpses + steps * config.glimpses_per_update
-    act, update = _timed(rollout.step), _timed(lambda: learner.update(windows))
+    act, update = _timed(rollout.step), _timed(lambda: learner.update(windows, paths))
     return glimpses * act / config.num_envs + steps * update + _measuring(config, effort, world, learner.model, rng)
 
 
@@ -60,10 +62,11 @@ def _windows(config: TrainConfig, world: World, rng: np.random.Generator) -> Win
         env=np.zeros(views[0], dtype=np.int64),
         episode=np.zeros(views[0], dtype=np.int64),
         step=np.zeros(views, dtype=np.int64),
+        label=np.zeros(views[0], dtype=np.int64),
     )
 
 
-def _measuring(config: TrainConfig, effort: str, world: World, model: SeqJEPA, rng: np.random.Generator) -> float:
+def _measuring(config: TrainConfig, effort: str, world: World, model: WorldModel, rng: np.random.Generator) -> float:
     """Return the seconds of the probes in training and the evaluation: views drawn and embedded, probes fitted."""
     plan, probes = PLANS[effort], -(-config.learner.total_steps // config.probe_every)
     items = balanced_items(world, 32, rng)

@@ -44,12 +44,15 @@ def _cell(scores: dict[str, float]) -> str:
 
 def evaluation_figure(results: dict[str, Any], path: Path) -> None:
     """Draw the measures of `results` and write them to `path` (a PNG)."""
-    figure = new_figure(11, 7)
-    axes = figure.subplots(2, 2)
-    _draw_bars(axes[0, 0], results)
-    _draw_accuracy(axes[0, 1], results)
-    _draw_returns(axes[1, 0], results)
-    _draw_paths(axes[1, 1], results)
+    panels = [_draw_bars, _draw_accuracy]
+    panels += [_draw_returns] if measured_numbers(results["trained"], "view_return_", "") else []
+    panels += [_draw_paths] if measured_numbers(results["trained"], "path_r2_", "") else []
+    rows = (len(panels) + 1) // 2
+    figure = new_figure(11, 3.5 * rows)
+    for draw, axes in zip(panels, figure.subplots(rows, 2).flat, strict=False):
+        draw(axes, results)
+    for axes in figure.axes[len(panels) :]:
+        axes.set_axis_off()
     figure.suptitle(
         f"{results['config']['world']} world, {results['step']} updates, "
         f"{results['sizes']['test_things']} held-out things; bars and bands are 95 % intervals"
@@ -78,14 +81,20 @@ _COLORS = {"trained": "#1f6f8b", "untrained": "#b9b4a7", "control": "#d1603d"}
 
 
 def _draw_bars(axes: Any, results: dict[str, Any]) -> None:
-    names = ("relative_r2", "individual_r2", "predictor_mrr", "predictor_hit_at_1")
+    titles = {
+        "relative_r2": "relative\nR2",
+        "individual_r2": "individual\nR2",
+        "predictor_mrr": "predictor\nMRR",
+        "predictor_hit_at_1": "predictor\nHit@1",
+    }
+    names = [name for name in titles if name in results["trained"]]
     for offset, who in ((-0.2, "trained"), (0.2, "untrained")):
         for place, name in enumerate(names):
             scores = results[who][name]
             error = [[scores["value"] - scores["low"]], [scores["high"] - scores["value"]]]
             label = who if place == 0 else None
             axes.bar(place + offset, scores["value"], 0.38, yerr=error, capsize=2, color=_COLORS[who], label=label)
-    axes.set_xticks(range(len(names)), ["relative\nR2", "individual\nR2", "predictor\nMRR", "predictor\nHit@1"])
+    axes.set_xticks(range(len(names)), [titles[name] for name in names])
     axes.set_title("Equivariance and prediction")
     axes.legend(frameon=False)
 

@@ -12,6 +12,9 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | glimpses_per_second | since the row before, acting and learning together |
 | loss | the objective on the last batch; it does not tell how good the model is |
 | loss/cosine, loss/variance, loss/covariance, loss/recall | its terms, unweighted |
+| loss/invariance, loss/equivariance | of a baseline: what its branches compare, without and with the motion |
+| loss/projected_variance, loss/projected_covariance | of a baseline: the terms on its projections |
+| loss/trajectory, loss/inverse, loss/label | of a baseline: straightness of z, motion and class read from z |
 | learning_rate, tau | of the optimiser and the target encoder |
 | gradient_norm | before clipping |
 | z_std | mean over dimensions of the std of z in the batch |
@@ -53,6 +56,13 @@ COLUMNS = (
     "probe/top1_z_agg",
     "probe/rankme",
     "probe/z_std",
+    "loss/invariance",
+    "loss/equivariance",
+    "loss/projected_variance",
+    "loss/projected_covariance",
+    "loss/trajectory",
+    "loss/inverse",
+    "loss/label",
 )
 
 
@@ -115,7 +125,9 @@ class RunLog:
         rows: list[list[str]] = []
         if self._path.exists():
             with self._path.open(newline="") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if len(row) == len(COLUMNS) and int(row[0]) <= step]
+                complete = [row for row in csv.DictReader(file) if None not in row.values()]
+                # By name: a run begun by a version with fewer columns goes on with the present ones.
+                rows = [[row.get(name, "") for name in COLUMNS] for row in complete if int(row["step"]) <= step]
         staged = self._path.with_suffix(".writing")
         try:
             with staged.open("w", newline="") as file:

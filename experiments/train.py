@@ -1,4 +1,4 @@
-"""`glimpseworld train`: an agent acts, a seq-JEPA learns from what it sees, and both go on in turns."""
+"""`glimpseworld train`: an agent acts, a model learns from what it sees, and both go on in turns."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from tqdm import tqdm
 from ..agents.rollout import Rollout
 from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
+from ..world_model.build import build_model, model_settings, new_model
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
 from ..world_model.learner import Learner
+from ..world_model.motion import MotionKind
 from ..world_model.paths import Paths, draw_paths
 from ..world_model.probes import feature_std, rankme
+from ..world_model.protocol import WorldModel
 from ..world_model.published import published_model, read_published
 from ..world_model.replay import SequenceReplay, Windows
-from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
 from .measure import Material, relative_r2, top1_from_context
 from .run_log import RunLog
@@ -78,14 +80,16 @@ class Trainer:
         agent = make_agent(config.agent, world, config.num_envs, self.generators["agent"])
         # Not config.seed itself: sub-environment i gets seed + i, so neighbouring runs would share their episodes.
         self.rollout = Rollout(self.envs, agent, int(envs_seed.generate_state(1, np.uint64)[0] >> 1))
+        model = new_model(model_config(config, world))
         self.replay = SequenceReplay(
             config.replay.capacity,
             world.glimpse_space.shape,  # pyright: ignore[reportArgumentType]
             world.motion_kind,
             world.motion_space.shape[0],
             config.num_envs,
+            labels=model.needs_labels,
         )
-        self.learner = Learner(SeqJEPA(model_config(config, world)), config.learner, device=device)
+        self.learner = Learner(model, config.learner, device=device)
         self.material = probe_material(config, world, np.random.default_rng(probe_seed))
         self.glimpses = 0
         self.seconds = 0.0
@@ -119,7 +123,8 @@ class Trainer:
         options = self.config.replay
         while self.glimpses < due or not self.replay.can_sample(options.context, options.targets):
             step = self.rollout.step()
-            self.replay.add(step.glimpse, step.motion, step.first)
+            label = step.info["label"] if self.learner.model.needs_labels else None
+            self.replay.add(step.glimpse, step.motion, step.first, label)
             self.glimpses += self.config.num_envs
         windows = self.replay.sample(
             self.config.batch_size,
@@ -128,19 +133,10 @@ class Trainer:
             mode=options.windows,
             generator=self.generators["replay"],
         )
-        metrics = self.learner.update(windows, self._draw_paths(windows) if self.config.model.memory.layers else None)
+        paths = paths_through(windows, self.config, self.replay.motion_kind, self.generators["paths"])
+        metrics = self.learner.update(windows, paths)
         self.budget.core_seconds += time.process_time() - began
         return metrics
-
-    def _draw_paths(self, windows: Windows) -> Paths:
-        return draw_paths(
-            windows,
-            self.replay.motion_kind,
-            self.config.paths.count,
-            longest=self.config.model.memory.longest,
-            swapped=self.config.paths.swapped,
-            generator=self.generators["paths"],
-        )
 
     def probe(self) -> dict[str, float]:
         """Measure the model on validation things; keys as in `run_log`."""
@@ -172,7 +168,7 @@ class Trainer:
             "replay": replay_state,
             "generators": {name: rng.bit_generator.state for name, rng in self.generators.items()},
             "torch_generator": torch.get_rng_state().tolist(),
-            "model": self.learner.model.config.to_dict(),
+            "model": model_settings(self.learner.model),
         }
         if self.learner.device.type == "cuda":
             state["cuda_generator"] = torch.cuda.get_rng_state(self.learner.device).tolist()
@@ -204,6 +200,17 @@ class Trainer:
         torch.set_rng_state(torch.tensor(state["torch_generator"], dtype=torch.uint8))
         if "cuda_generator" in state:
             torch.cuda.set_rng_state(torch.tensor(state["cuda_generator"], dtype=torch.uint8), self.learner.device)
+
+
+def paths_through(
+    windows: Windows, config: TrainConfig, kind: MotionKind, generator: np.random.Generator
+) -> Paths | None:
+    """Return the paths that a path memory is trained on with a batch; None for a model without one."""
+    longest = config.model.memory.longest
+    if not config.model.memory.layers:
+        return None
+    options = config.paths
+    return draw_paths(windows, kind, options.count, longest=longest, swapped=options.swapped, generator=generator)
 
 
 def probe_material(config: TrainConfig, fit_world: World, rng: np.random.Generator) -> Material:
@@ -340,19 +347,17 @@ def load_config(folder: Path) -> TrainConfig:
         raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
-def load_model(folder: Path, device: str = "cpu") -> tuple[SeqJEPA, int]:
+def load_model(folder: Path, device: str = "cpu") -> tuple[WorldModel, int]:
     """Return the newest model of the run in `folder`, in eval mode, and the update it is from.
 
     Raises:
         CheckpointError: if there is none, or it cannot be read.
     """
-    from ..world_model.seq_jepa import SeqJEPAConfig
-
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
     arrays, state = load_checkpoint(checkpoint, only=["model"])
-    model = SeqJEPA(SeqJEPAConfig.from_dict(state["model"]))
+    model = build_model(state["model"])
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
     return model.to(device).eval(), state["steps"]
 

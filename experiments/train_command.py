@@ -55,7 +55,9 @@ def _parse(arguments: list[str]) -> tuple[str, TrainConfig]:
     known = presets()
     if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
         raise ValueError(f"no preset {arguments[0]!r}; there are {', '.join(known)}")
-    description = "Train a seq-JEPA online. Start from a preset and override what you like; or --resume RUN."
+    description = (
+        "Train seq-JEPA, or a baseline, online. Start from a preset and override what you like; or --resume RUN."
+    )
     config = tyro.extras.overridable_config_cli(
         known, prog="glimpseworld train", description=description, args=arguments, config=(tyro.conf.FlagConversionOff,)
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..envs.core import World
 from ..envs.saccade import SaccadeWorld
 from ..world_model.motion import MotionKind, relative
-from ..world_model.seq_jepa import SeqJEPA
+from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views
 from .config import TrainConfig
 
@@ -89,14 +89,14 @@ def balanced_items(world: World, count: int, rng: np.random.Generator) -> np.nda
 
 
 class Embeddings(NamedTuple):
-    """What a model makes of a view set: `online` and `target` (N, V, D) float32, by the encoder and its EMA copy."""
+    """What a model makes of a view set: `online` and `target` (N, V, D) float32, by the encoder and that of targets."""
 
     online: Tensor
     target: Tensor
 
 
 @torch.no_grad()
-def embed(model: SeqJEPA, views: np.ndarray, *, batch: int = 256) -> Embeddings:
+def embed(model: WorldModel, views: np.ndarray, *, batch: int = 256) -> Embeddings:
     """Embed (N, V, H, W, C) uint8 views with a model in eval mode."""
     assert not model.training
     device = next(model.parameters()).device
@@ -111,7 +111,7 @@ def embed(model: SeqJEPA, views: np.ndarray, *, batch: int = 256) -> Embeddings:
 
 
 @torch.no_grad()
-def calibrate_untrained(model: SeqJEPA, view_set: ViewSet, *, batch: int = 256) -> None:
+def calibrate_untrained(model: WorldModel, view_set: ViewSet, *, batch: int = 256) -> None:
     """Give every BatchNorm of an untrained model the statistics of a view set, so that it is a fair control.
 
     The model sees each thing's first views and the motions between them, as in training, but learns nothing.
@@ -130,6 +130,7 @@ def calibrate_untrained(model: SeqJEPA, view_set: ViewSet, *, batch: int = 256) 
         items = np.arange(start, min(start + batch, len(view_set.labels)))[:, None]
         views = normalize_views(view_set.views[items, steps], device=device)
         motions = torch.from_numpy(view_set.motions(items, steps[:-1], steps[1:])).to(device)
-        model(views, motions)
+        labels = torch.from_numpy(view_set.labels[items[:, 0]]).to(device)
+        model(views, motions, **({"labels": labels} if model.needs_labels else {}))
     model.eval()
     model.update_target(0.0)

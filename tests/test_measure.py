@@ -10,6 +10,7 @@ from glimpseworld.experiments.measure import (
     Subject,
     individual_r2,
     path_from_motions,
+    pixels,
     predictor_quality,
     relative_r2,
     top1_from_context,
@@ -42,6 +43,9 @@ class Stub(nn.Module):
 
     def recall(self, z, motions, motion):
         return self.predict(self.aggregate(z, motions), motion)
+
+    def predict_from(self, z, motions):
+        return self.predict(self.aggregate(z, motions[:, :-1]), motions[:, -1])
 
     def as_target(self, z):
         return z
@@ -114,6 +118,29 @@ def test_another_path_fools_a_memory_and_not_a_one_step_prediction():
 
 def test_raw_motions_hold_the_path():
     assert path_from_motions(MATERIAL, 3)["value"] == pytest.approx(1, abs=1e-3)
+
+
+def test_pixels_are_averaged_over_areas_and_measured_as_z_is():
+    views = np.zeros((2, 3, 32, 48, 3), np.uint8)
+    views[1, 2, :2, :3, 1] = [[0, 6, 12], [12, 18, 24]]  # one cell of the 16 x 16 grid, mean 12
+    poses = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
+    seen = ViewSet(views, poses, np.array([0, 1]), "translation", 2)
+    features = pixels(Material(seen, seen)).test.online
+    assert features.shape == (2, 3, 3 * 16 * 16)
+    assert features[1, 2].reshape(3, 16, 16)[1, 0, 0] == 12
+    assert features.sum() == 12
+    small = pixels(Material(seen._replace(views=views[:, :, :4, :4]), seen)).fit.online
+    assert small.shape == (2, 3, 3 * 4 * 4)
+
+    poses = np.random.default_rng(1).integers(0, 100, (60, 8, 2)) * 1.0
+    telling = np.zeros((60, 8, 2, 2, 1), np.uint8)
+    telling[..., 0, :, 0] = poses  # the pose is written in the pixels, so a linear probe reads it
+    told = ViewSet(telling, poses, np.arange(60) % CLASSES, "translation", CLASSES)
+    material = Material(told, told, fit_samples=500, test_samples=500)
+    floor = pixels(material)
+    assert relative_r2(floor, material)["value"] == pytest.approx(1, abs=1e-3)
+    assert individual_r2(floor, material)["value"] == pytest.approx(1, abs=1e-3)
+    assert top1_from_context(floor, material, 1, aggregate=False)["value"] < 0.6
 
 
 def test_intervals_hold_the_value_and_shrink_with_more_things():

@@ -400,3 +400,47 @@ def test_bad_arguments_are_refused() -> None:
         replay.sample(1, context=1, targets=0, mode="adjacent", generator=generator)
     with pytest.raises(ValueError, match="mode"):
         replay.sample(1, context=1, targets=1, mode="random", generator=generator)  # pyright: ignore[reportArgumentType]
+
+
+# -------------------------------------------------------------------------------------------------------------- labels
+
+
+def labelled(labels: bool = True) -> SequenceReplay:
+    """Episodes of 3 views in 2 sub-environments, of which the e-th of sub-environment b has label 10 b + e."""
+    replay = SequenceReplay(24, (1, 1, 1), "translation", 2, 2, labels=labels)
+    for t in range(15):
+        episode = t // 3
+        label = np.array([episode, 10 + episode]) if labels else None
+        glimpse = np.full((2, 1, 1, 1), t, np.uint8)
+        replay.add(glimpse, np.zeros((2, 2)), np.full(2, t % 3 == 0), label)
+    return replay
+
+
+def test_windows_carry_the_label_of_their_episode_and_go_on_after_restoring() -> None:
+    replay, restored = labelled(), SequenceReplay(24, (1, 1, 1), "translation", 2, 2, labels=True)
+    restored.load_state_dict(replay.state_dict())
+    found = []
+    for source in (replay, restored):
+        windows = source.sample(200, context=1, targets=2, mode="hindsight", generator=np.random.default_rng(0))
+        assert windows.label is not None
+        np.testing.assert_array_equal(windows.label, 10 * windows.env + windows.episode)
+        found.append(windows.label)
+    np.testing.assert_array_equal(*found)
+    assert len(set(found[0])) == 8
+
+
+def test_labels_are_kept_only_if_asked_for() -> None:
+    plain = labelled(labels=False)
+    assert "labels" not in plain.state_dict()
+    generator = np.random.default_rng(0)
+    assert plain.sample(5, context=1, targets=1, mode="adjacent", generator=generator).label is None
+    row = (np.zeros((2, 1, 1, 1), np.uint8), np.zeros((2, 2)), np.zeros(2, bool))
+    with pytest.raises(ValueError, match="labels=True, else none"):
+        plain.add(*row, np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="labels=True, else none"):
+        labelled().add(*row)
+    with pytest.raises(ValueError, match=r"label must be \(2,\) int"):
+        labelled().add(*row, np.zeros(2))
+    for replay, state in ((plain, labelled().state_dict()), (labelled(), plain.state_dict())):
+        with pytest.raises(ValueError, match="both the replay and the state"):
+            replay.load_state_dict(state)

@@ -439,12 +439,12 @@ def test_windows_hold_distinct_views_of_one_thing_and_the_motions_between_them(t
 
 def test_windows_equal_those_of_a_replay_that_saw_the_same_views(by_hand):
     """The same draws from a replay whose single episode is the object's views in their order."""
-    sequences = StoredSequences(by_hand.views, by_hand.quaternions, "rotation")
-    replay = SequenceReplay(VIEWS, (8, 8, 3), "rotation", 4, num_envs=1)
+    sequences = StoredSequences(by_hand.views, by_hand.quaternions, "rotation", np.array([7]))
+    replay = SequenceReplay(VIEWS, (8, 8, 3), "rotation", 4, num_envs=1, labels=True)
     poses = Rotation.from_quat(by_hand.quaternions[0])
     motions = np.concatenate([np.zeros((1, 4)), (poses[:-1].inv() * poses[1:]).as_quat()])
     for k in range(VIEWS):
-        replay.add(by_hand.views[:, k], motions[k : k + 1], np.array([k == 0]))
+        replay.add(by_hand.views[:, k], motions[k : k + 1], np.array([k == 0]), np.array([7]))
     arguments = {"context": 3, "targets": 2, "mode": "hindsight"}
     ours = sequences.sample(20, **arguments, generator=np.random.default_rng(4))
     theirs = replay.sample(20, **arguments, generator=np.random.default_rng(4))
@@ -463,5 +463,7 @@ def test_windows_refuse_what_they_cannot_give(by_hand):
     for poses in (by_hand.quaternions * 2, by_hand.quaternions * np.nan, by_hand.quaternions[:, :3]):
         with pytest.raises(ValueError, match="poses"):
             StoredSequences(by_hand.views, poses, "rotation")
+    with pytest.raises(ValueError, match="labels"):
+        StoredSequences(by_hand.views, by_hand.quaternions, "rotation", np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="views"):
         StoredSequences(by_hand.views.astype(float), by_hand.quaternions, "rotation")

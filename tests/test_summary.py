@@ -24,6 +24,15 @@ def test_seeds_are_pooled_and_settings_set_apart():
     ]
 
 
+def test_what_a_method_does_not_predict_is_left_blank():
+    invariant = result(0, "hindsight", 0.5)
+    invariant["trained"] = {k: v for k, v in invariant["trained"].items() if k.startswith("top1")}
+    row = summary_table([invariant]).splitlines()[2].split("|")[3:-1]
+    found = dict(zip([key for key, _ in COLUMNS], [cell.strip() for cell in row], strict=True))
+    assert found["top1_z"] == "0.50"
+    assert found["predictor_mrr"] == "–"
+
+
 def test_a_run_without_results_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="evaluate"):
         load_results(tmp_path)

@@ -19,15 +19,19 @@ from glimpseworld.experiments.config import (
     TrainConfig,
     from_dict,
     make_world,
+    model_config,
     presets,
 )
 from glimpseworld.experiments.evaluate import PLANS, EvaluateConfig, Plan, evaluate, make_material
+from glimpseworld.experiments.evaluate import _measures as measures_of
 from glimpseworld.experiments.report import evaluation_table
 from glimpseworld.experiments.run_log import COLUMNS, read_metrics
 from glimpseworld.experiments.train import Trainer, load_budget, load_config, load_model, save_config, train
-from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
+from glimpseworld.world_model.build import new_model
+from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig
 from glimpseworld.world_model.memory import MemoryConfig
+from glimpseworld.world_model.recipes import RECIPES, BaselineOptions
 
 TINY = TrainConfig(
     rotation=RotationOptions(size=16, members_per_family=2),
@@ -60,6 +64,11 @@ def run_in(folder, config, **options):
     save_config(config, folder)
     train(config, folder, **options)
     return folder
+
+
+def baseline(method):
+    options = BaselineOptions(projector=(16, 8)) if RECIPES[method].projects else BaselineOptions()
+    return replace(TINY, model=replace(TINY.model, method=method, baseline=options))
 
 
 def saccade_config(folder):
@@ -104,6 +113,65 @@ def test_resumed_equals_uninterrupted(tmp_path, world):
     ]
     assert rows[0] == rows[1]
     assert [r["step"] for r in rows[0]] == list(range(2, 21, 2))
+
+
+def test_a_resumed_supervised_run_equals_an_uninterrupted_one(tmp_path):
+    """Its labels come from the environment's info and have to come back with the replay."""
+    config = replace(baseline("supervised"), probe_every=20)
+    whole = run_in(tmp_path / "whole", config)
+    parts = run_in(tmp_path / "parts", config, stop_after=16)
+    train(load_config(parts), parts, resume=True)
+    assert_same_weights(load_model(whole)[0], load_model(parts)[0])
+
+
+def test_baselines_are_evaluated_by_the_same_measures(tmp_path, monkeypatch):
+    import glimpseworld.experiments.evaluate as module
+
+    monkeypatch.setitem(module.PLANS, "quick", SMALL_PLAN)
+    config = baseline("simclr")
+    run = run_in(tmp_path / "run", replace(config, learner=replace(config.learner, total_steps=3)))
+    results = evaluate(EvaluateConfig(run=run, effort="quick"), quiet=True)
+    trained = results["trained"]
+    assert trained.keys() == results["untrained"].keys()
+    assert trained.keys() >= {"top1_z", "top1_z_agg_5", "top1_z_mean_5", "relative_r2", "individual_r2", "rankme"}
+    assert not any(key.startswith(("predictor", "view_return", "path_r2")) for key in trained)
+    assert trained["top1_z_agg_5"] == trained["top1_z_mean_5"]
+    assert results["controls"].keys() >= {"pixels_top1_z", "pixels_relative_r2", "pixels_individual_r2"}
+    assert "3 updates" in evaluation_table(results)
+    assert (run / "results.png").is_file()
+    assert "loss/invariance" in read_metrics(run / "metrics.csv")[-1]
+
+
+def test_what_predicts_is_measured_as_a_predictor():
+    world, material = make_world(TINY, "train"), make_material(TINY, EvaluateConfig(run="unused"), SMALL_PLAN)  # pyright: ignore[reportArgumentType]
+    for method, predicts in (("byol", False), ("supervised", False), ("sie", True), ("context-ssl", True)):
+        model = new_model(model_config(baseline(method), world))
+        names = {name for name, _ in measures_of(None, model, material, SMALL_PLAN)}
+        assert ("predictor" in names) == ("view_return_4_no_motions" in names) == predicts
+        assert "path_r2_2" not in names
+
+
+def test_checkpoints_of_before_there_were_methods_are_of_seq_jepa(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "old")
+    checkpoint = latest_checkpoint(tmp_path / "old" / "checkpoints")
+    assert load_checkpoint(checkpoint)[1]["model"]["method"] == "seq-jepa"
+    manifest = json.loads((checkpoint / "state.json").read_text())
+    del manifest["state"]["model"]["method"]
+    (checkpoint / "state.json").write_text(json.dumps(manifest))
+    config = json.loads((tmp_path / "old" / "config.json").read_text())
+    del config["model"]["method"], config["model"]["baseline"]
+    (tmp_path / "old" / "config.json").write_text(json.dumps(config))
+    assert load_config(tmp_path / "old") == TINY
+    assert_same_weights(load_model(finished)[0], load_model(tmp_path / "old")[0])
+
+
+def test_metrics_of_a_version_with_fewer_columns_go_on(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,seconds,loss\n1,2,0.5\n2,3,0.25\n3,4\n")
+    run_log.RunLog(tmp_path, resume_step=2).close()
+    assert read_metrics(tmp_path / "metrics.csv") == [
+        {"step": 1, "seconds": 2, "loss": 0.5},
+        {"step": 2, "seconds": 3, "loss": 0.25},
+    ]
 
 
 def test_what_is_saved_is_everything(tmp_path):
@@ -247,6 +315,19 @@ def test_damaged_and_missing_runs_are_named(finished, tmp_path):
 def test_settings_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         replace(TINY, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baseline": BaselineOptions(temperature=0.2)}, "no effect with method seq-jepa"),
+        ({"method": "byol", "condition": "none"}, "condition has no effect with method byol"),
+        ({"method": "byol", "baseline": BaselineOptions(temperature=0.2)}, "temperature has no effect"),
+    ],
+)
+def test_model_options_that_do_not_fit(options, message):
+    with pytest.raises(ValueError, match=message):
+        ModelOptions(**options)
 
 
 def test_tensorboards_thread_on_a_full_disk_prints_no_traceback(tmp_path):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from .paths import Paths
+from .protocol import WorldModel
 from .replay import Windows
-from .seq_jepa import PathBatch, SeqJEPA
+from .seq_jepa import PathBatch
 from .views import normalize_views
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -20,7 +21,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How a seq-JEPA is optimised; the defaults are this project's recipe for small models.
+    """How a model is optimised; the defaults are this project's recipe for small models.
 
     Attributes:
         total_steps: Steps over which the schedules run.
@@ -76,7 +77,7 @@ class LossNotFiniteError(RuntimeError):
 
 
 class Learner:
-    """Trains a seq-JEPA on windows from a replay.
+    """Trains a model, seq-JEPA or any baseline, on windows from a replay.
 
     Args:
         model: The model; moved to `device`.
@@ -84,7 +85,7 @@ class Learner:
         device: Where to compute.
     """
 
-    def __init__(self, model: SeqJEPA, config: LearnerConfig, *, device: torch.device | str = "cpu") -> None:
+    def __init__(self, model: WorldModel, config: LearnerConfig, *, device: torch.device | str = "cpu") -> None:
         self.model = model.to(device).train()
         self.config = config
         self.device = torch.device(device)
@@ -105,7 +106,7 @@ class Learner:
         """Take one step.
 
         Args:
-            windows: A batch from `SequenceReplay.sample`.
+            windows: A batch from `SequenceReplay.sample`, with labels if the model needs them.
             paths: Paths through it, for a model with a path memory.
 
         Returns:
@@ -114,15 +115,18 @@ class Learner:
 
         Raises:
             LossNotFiniteError: If the loss or the gradient is not finite; parameters are as before the step.
+            ValueError: If the model needs labels and the windows have none.
         """
         learning_rate, tau = self.config.learning_rate_at(self.steps), self.config.tau_at(self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         views = normalize_views(windows.views, device=self.device)
         motions = torch.from_numpy(windows.motions).to(self.device)
-        through = None if paths is None else PathBatch(*(torch.from_numpy(part).to(self.device) for part in paths))
+        given: dict[str, Any] = {"labels": self._labels(windows)} if self.model.needs_labels else {}
+        if paths is not None:
+            given["paths"] = PathBatch(*(torch.from_numpy(part).to(self.device) for part in paths))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            output = self.model(views, motions, num_targets=views.shape[1] - windows.context, paths=through)
+            output = self.model(views, motions, num_targets=views.shape[1] - windows.context, **given)
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         # Apart, or the memory's gradient would decide how far the encoder moves.
@@ -164,6 +168,11 @@ class Learner:
             state.setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.steps = steps
+
+    def _labels(self, windows: Windows) -> Tensor:
+        if windows.label is None:
+            raise ValueError("the model needs labels and these windows have none: keep them in the replay, labels=True")
+        return torch.from_numpy(windows.label).to(self.device)
 
     def _require_finite(self, loss: float, gradient_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(gradient_norm):

@@ -22,6 +22,7 @@ class Windows(NamedTuple):
         env: (N,) int64, the sub-environment each window comes from.
         episode: (N,) int64, the episode's number in that sub-environment, counted from 0.
         step: (N, M + K) int64, for each view the `SequenceReplay.add` call that brought it, counted from 0.
+        label: (N,) int64, the class of what each window shows; None unless the replay was asked to keep labels.
     """
 
     views: np.ndarray
@@ -30,6 +31,7 @@ class Windows(NamedTuple):
     env: np.ndarray
     episode: np.ndarray
     step: np.ndarray
+    label: np.ndarray | None = None
 
 
 class SequenceReplay:
@@ -48,6 +50,7 @@ class SequenceReplay:
         motion_kind: how motions compose.
         motion_dim: A, numbers in a motion; 4 for rotations.
         num_envs: B, sub-environments in the rollout.
+        labels: keep a class with every view. It is privileged information, for supervised learning alone.
 
     Raises:
         ValueError: if a size is not positive, `capacity` is below `num_envs`, or kind and dimension disagree.
@@ -60,6 +63,8 @@ class SequenceReplay:
         motion_kind: MotionKind,
         motion_dim: int,
         num_envs: int,
+        *,
+        labels: bool = False,
     ) -> None:
         if num_envs < 1 or capacity < num_envs:
             raise ValueError(
@@ -77,6 +82,7 @@ class SequenceReplay:
         # float64, or long episodes would drift by more than the float32 motions' own rounding.
         self._poses = identity(motion_kind, (num_envs, slots, motion_dim))
         self._episodes = np.zeros((num_envs, slots), np.int32)
+        self._labels = np.zeros((num_envs, slots), np.int64) if labels else None
         self._added = 0
         self._spans: Spans | None = None
 
@@ -89,7 +95,7 @@ class SequenceReplay:
         """Views the replay holds."""
         return self.num_envs * self._stored
 
-    def add(self, glimpse: np.ndarray, motion: np.ndarray, first: np.ndarray) -> None:
+    def add(self, glimpse: np.ndarray, motion: np.ndarray, first: np.ndarray, label: np.ndarray | None = None) -> None:
         """Append one view a sub-environment, over the oldest ones if the ring is full.
 
         Args:
@@ -97,12 +103,15 @@ class SequenceReplay:
             motion: (B, A) float, the motion that led from the previous glimpse to this one. Ignored where `first`.
             first: (B,) bool, True where a reset made the glimpse, so that its motion is no transition. Where the very
                 first call has False, the episode counts as starting there.
+            label: (B,) int, the class each glimpse shows; given if and only if the replay keeps labels.
 
         Raises:
-            ValueError: if a shape or dtype is not as said, or a used motion is not finite or not a unit quaternion.
+            ValueError: if a shape or dtype is not as said, labels are missing or not wanted, or a used motion is not
+                finite or not a unit quaternion.
         """
         motion, first = np.asarray(motion, np.float64), np.asarray(first)
         self._check_row(np.asarray(glimpse), motion, first)
+        self._check_label(label)
         slot, previous = self._added % self._slots, (self._added - 1) % self._slots
         begins = first if self._added else np.ones_like(first)
         still = identity(self.motion_kind, motion.shape)
@@ -112,6 +121,8 @@ class SequenceReplay:
         self._glimpses[:, slot] = glimpse
         self._poses[:, slot] = compose(self.motion_kind, origin, moved)
         self._episodes[:, slot] = self._episodes[:, previous] + first if self._added else 0
+        if self._labels is not None and label is not None:
+            self._labels[:, slot] = label
         self._added += 1
         self._spans = None
 
@@ -168,6 +179,7 @@ class SequenceReplay:
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that later draws depend on, as NumPy arrays, ints and one string."""
         stored = self._stored
+        labels = {} if self._labels is None else {"labels": self._labels[:, :stored].copy()}
         return {
             "motion_kind": self.motion_kind,
             "slots": self._slots,
@@ -175,6 +187,7 @@ class SequenceReplay:
             "glimpses": self._glimpses[:, :stored].copy(),
             "poses": self._poses[:, :stored].copy(),
             "episodes": self._episodes[:, :stored].copy(),
+            **labels,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -191,7 +204,11 @@ class SequenceReplay:
                 f"this replay has {self._slots} slots a sub-environment for {self.motion_kind}s, the state has "
                 f"{slots} for {kind}s: build the replay with the saved sizes"
             )
+        if ("labels" in state) != (self._labels is not None):
+            raise ValueError("labels must be kept by both the replay and the state, or by neither: build it as saved")
         arrays = {"glimpses": self._glimpses, "poses": self._poses, "episodes": self._episodes}
+        if self._labels is not None:
+            arrays["labels"] = self._labels
         for name, mine in arrays.items():
             expected, got = (self.num_envs, stored, *mine.shape[2:]), state[name].shape
             if (got, state[name].dtype) != (expected, mine.dtype):
@@ -237,7 +254,14 @@ class SequenceReplay:
         poses = self._poses.reshape(-1, self._poses.shape[2]).take(flat, axis=0)
         motions = window_motions(self.motion_kind, poses, context)
         episode = self._episodes.reshape(-1).take(flat[:, 0]).astype(np.int64)
-        return Windows(views, motions, context, env[:, 0], episode, step)
+        label = None if self._labels is None else self._labels.reshape(-1).take(flat[:, 0])
+        return Windows(views, motions, context, env[:, 0], episode, step, label)
+
+    def _check_label(self, label: np.ndarray | None) -> None:
+        if (label is not None) != (self._labels is not None):
+            raise ValueError("give a label with each view if the replay was built with labels=True, else none")
+        if label is not None and (label.shape != (self.num_envs,) or not np.issubdtype(label.dtype, np.integer)):
+            raise ValueError(f"label must be ({self.num_envs},) int, got {label.shape} {label.dtype}")
 
     def _check_row(self, glimpse: np.ndarray, motion: np.ndarray, first: np.ndarray) -> None:
         shape = (self.num_envs, *self._glimpses.shape[2:])

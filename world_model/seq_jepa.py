@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
-from .encoder import build_encoder
 from .memory import PathMemory
 from .objectives import TargetStatistics, cosine_loss, standardize
+from .protocol import WorldModel, window_shape
 from .reference import own_key, reference_config
 from .settings import SeqJEPAConfig
 
@@ -49,29 +48,23 @@ class PathBatch(NamedTuple):
     motions_back: Tensor
 
 
-class SeqJEPA(nn.Module):
+class SeqJEPA(WorldModel):
     """seq-JEPA (Ghaemi et al. 2025): predict the embedding of a view from earlier views and the motions between them.
 
     Where the published code departs from the paper, this follows the paper: motions are normalised over real ones only
     and in one call, and the target encoder's BatchNorm statistics follow the online encoder's by EMA as its weights do.
 
-    In training the target encoder normalises by the statistics of its own batch, as BYOL has it (Grill et al. 2020):
-    running statistics start at 0 and 1 and, averaged twice, would take hundreds of steps to fit, with targets all but
-    constant until then. In eval mode it uses the averaged statistics.
-
     Args:
         config: Sizes, conditioning and objective.
     """
 
+    config: SeqJEPAConfig
+
+    memory: PathMemory | None
+
     def __init__(self, config: SeqJEPAConfig) -> None:
-        super().__init__()
+        super().__init__(config, ema=True)
         self.config = config
-        encoder = build_encoder(config.encoder, size=config.size, in_channels=config.channels, z_dim=config.z_dim)
-        self.encoder = encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.target_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
-        for module in self.target_encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.0  # its forward leaves the running statistics alone; only update_target moves them
         self.motion_embedding: MotionEmbedding | None = None
         if config.aggregator_sees_motion or config.predictor_sees_motion:
             self.motion_embedding = MotionEmbedding(config.motion_dim, config.motion_embedding)
@@ -79,23 +72,8 @@ class SeqJEPA(nn.Module):
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
         self.predictor = Predictor(config.token_dim, embedding_dim, config.predictor_hidden, config.z_dim)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
-        self.memory: PathMemory | None = None
         if config.memory.layers:  # last, so that all else starts with the weights it has without
             self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
-
-    def encode(self, views: Tensor) -> Tensor:
-        """Return online embeddings z (B, T, D) of float `views` (B, T, C, H, W), normalised as in training.
-
-        Raises:
-            TypeError: The views are not floating point.
-            ValueError: Their shape does not fit the config.
-        """
-        return self._encode(self.encoder, views)
-
-    @torch.no_grad()
-    def encode_target(self, views: Tensor) -> Tensor:
-        """Return raw embeddings (B, T, D) of `views` (B, T, C, H, W) by the EMA encoder, without gradient."""
-        return self._encode(self.target_encoder, views)
 
     def aggregate(self, z: Tensor, motions: Tensor) -> Tensor:
         """Return z_agg (B, E).
@@ -129,6 +107,14 @@ class SeqJEPA(nn.Module):
             return self.predict(z_agg, motion[:, None])[:, 0]
         self._check_motions(motion, (len(z_agg), *motion.shape[1:2]), "motion to the target")
         return self._predict(z_agg, self._embed(motion[:, :0], motion)[1], motion.shape[1])
+
+    def predict_from(self, z: Tensor, motions: Tensor) -> Tensor:
+        """Return the prediction (B, D) after the last of `motions` (B, M, A), from M views with embeddings z (B, M, D).
+
+        Raises:
+            ValueError: Shapes do not fit.
+        """
+        return self.predict(self.aggregate(z, motions[:, :-1]), motions[:, -1])
 
     def recall(self, z: Tensor, motions: Tensor, motion: Tensor) -> Tensor:
         """Return what the path memory expects after `motion` leads back to an earlier view: (B, D), or (B, K, D).
@@ -209,13 +195,7 @@ class SeqJEPA(nn.Module):
             ValueError: Shapes do not fit, paths are given to a model without a path memory, or a batch of one is given
                 in training, where BatchNorm needs two.
         """
-        targets = 1 if num_targets is None else num_targets
-        context = views.shape[1] - targets if views.ndim == 5 else 0
-        if targets < 1 or context < 1:
-            raise ValueError(
-                f"views must be (B, M + K, C, H, W) with M >= 1 context views and K = {targets} >= 1 targets, "
-                f"got {tuple(views.shape)}: pass more views or fewer num_targets"
-            )
+        context, targets = window_shape(views, num_targets)
         self._check_motions(motions, (len(views), context - 1 + targets), "motions (M - 1 in the context, then K)")
         if self.training and len(views) < 2:
             raise ValueError("training needs a batch of at least 2 windows for BatchNorm: pass more, or call eval()")
@@ -251,28 +231,6 @@ class SeqJEPA(nn.Module):
         `model.target_statistics.observe(model.encode_target(views))`.
         """
         return self.target_statistics.as_token(prediction)
-
-    @torch.no_grad()
-    def update_target(self, tau: float) -> None:
-        """Move the target encoder towards the online one: target = tau * target + (1 - tau) * online.
-
-        Floating-point buffers (BatchNorm statistics) move like the parameters; integer buffers are copied.
-
-        Args:
-            tau: In [0, 1]; 1 leaves the target as it is. The paper: 0.996 to 1 by a cosine over training.
-
-        Raises:
-            ValueError: `tau` is out of range.
-        """
-        if not 0 <= tau <= 1:
-            raise ValueError(f"tau must be in [0, 1], got {tau}")
-        pairs = list(zip(_state(self.target_encoder), _state(self.encoder), strict=True))
-        floating = [pair for pair in pairs if pair[0].is_floating_point()]
-        targets, onlines = [target for target, _ in floating], [online for _, online in floating]
-        torch._foreach_lerp_(targets, onlines, 1 - tau)  # pyright: ignore[reportPrivateImportUsage]
-        for target, online in pairs:
-            if not target.is_floating_point():
-                target.copy_(online)
 
     @classmethod
     def from_reference(cls, state_dict: Mapping[str, Tensor], heads: int = 4) -> SeqJEPA:
@@ -311,16 +269,6 @@ class SeqJEPA(nn.Module):
             raise ValueError("this model has no path memory: build it with memory.layers of 1 or more")
         return self.memory
 
-    def _encode(self, encoder: nn.Module, views: Tensor) -> Tensor:
-        size, channels = self.config.size, self.config.channels
-        if not views.is_floating_point():
-            raise TypeError(f"views must be floating point and normalised as in training, got {views.dtype}")
-        if views.ndim != 5 or views.shape[2] != channels or (size and views.shape[3:] != (size, size)):
-            expected = f"(B, T, {channels}, {size or 'H'}, {size or 'W'})"
-            raise ValueError(f"views must be {expected}, got {tuple(views.shape)}")
-        flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return encoder(flat).unflatten(0, views.shape[:2])
-
     def _embed(self, context: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Embed what the tokens and the predictor will see, in one BatchNorm call; None where they see nothing."""
         if self.motion_embedding is None:
@@ -354,7 +302,3 @@ class SeqJEPA(nn.Module):
         if motions.ndim != len(leading) + 1 or motions.shape[:-1] != leading or (dim and motions.shape[-1] != dim):
             expected = (*leading, dim or "any")
             raise ValueError(f"{name} must be {expected}, got {tuple(motions.shape)}: check M, K and motion_dim")
-
-
-def _state(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]

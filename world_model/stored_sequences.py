@@ -21,12 +21,15 @@ class StoredSequences:
         views: (N, V, H, W, C) uint8.
         poses: (N, V, A) float64, the pose of each view; of rotations, unit quaternions xyzw, with any colours behind.
         motion_kind: how motions compose.
+        labels: (N,) int, the class of each thing, for supervised learning; None for windows without.
 
     Raises:
         ValueError: if shapes or types do not fit together, or a pose is not finite or not a unit quaternion.
     """
 
-    def __init__(self, views: np.ndarray, poses: np.ndarray, motion_kind: MotionKind) -> None:
+    def __init__(
+        self, views: np.ndarray, poses: np.ndarray, motion_kind: MotionKind, labels: np.ndarray | None = None
+    ) -> None:
         if views.ndim != 5 or views.dtype != np.uint8 or 0 in views.shape:
             raise ValueError(f"expected views (N, V, H, W, C) uint8, none of them 0, got {views.shape} {views.dtype}")
         if poses.ndim != 3 or poses.shape[:2] != views.shape[:2]:
@@ -36,7 +39,10 @@ class StoredSequences:
             raise ValueError("poses must be finite")
         if motion_kind != "translation" and (np.abs(np.square(poses[..., :4]).sum(axis=-1) - 1.0) > 1e-3).any():
             raise ValueError("the poses of rotations must be unit quaternions xyzw")
+        if labels is not None and labels.shape != views.shape[:1]:
+            raise ValueError(f"expected labels {views.shape[:1]}, one for each thing, got {labels.shape}")
         self.motion_kind: MotionKind = motion_kind
+        self._labels = labels
         self._views = views.reshape(-1, *views.shape[2:])
         self._poses = poses.reshape(-1, poses.shape[2])
         items, count = views.shape[:2]
@@ -93,4 +99,6 @@ class StoredSequences:
         place, thing = hindsight_places(self._spans, batch_size, count + targets, generator)
         flat = place + self._spans.start[thing, None]
         motions = window_motions(self.motion_kind, self._poses.take(flat, axis=0), count)
-        return Windows(self._views.take(flat, axis=0), motions, count, thing, np.zeros(batch_size, np.int64), place)
+        label = None if self._labels is None else self._labels.take(thing).astype(np.int64)
+        views = self._views.take(flat, axis=0)
+        return Windows(views, motions, count, thing, np.zeros(batch_size, np.int64), place, label)
