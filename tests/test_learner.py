@@ -1,6 +1,7 @@
 """The training step: schedules, EMA, decay, clipping, the stop on a loss that is not finite, and restoring."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ SIZES = SeqJEPAConfig(
 
 def make_learner(seed=0, objective=None, **options):
     torch.manual_seed(seed)
-    config = SeqJEPAConfig(**{**SIZES.to_dict(), "objective": objective or Objective.plus()})
+    config = replace(SIZES, objective=objective or Objective.plus())
     return Learner(SeqJEPA(config), LearnerConfig(**{"total_steps": 100, "warmup_steps": 10, **options}))
 
 
