@@ -166,13 +166,22 @@ NO_ADDITIONS: Settings = {
 _REGULARISED: Settings = {"replay.targets": 1, "model.objective.standardize_targets": False}
 _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
+
+def _steps(count: int) -> Settings:
+    """Return the length of a run; methods differ in what a step costs, so these make their core-seconds alike."""
+    return {"learner.total_steps": count}
+
+
 CONTRASTS: dict[str, Settings] = {
-    "plus": {},
-    "paper": NO_ADDITIONS,
-    "no-actions": {"model.condition": "none"},
-    "adjacent": {"replay.windows": "adjacent"},
+    "plus": _steps(1_800),
+    "paper": {**NO_ADDITIONS, **_steps(2_350)},
+    "no-actions": {"model.condition": "none", **_steps(2_050)},
+    "byol": {"model.method": "byol", **_steps(2_470)},
+    "simclr": {"model.method": "simclr", **_steps(1_390)},
+    "equimod": {"model.method": "equimod", **_steps(1_200)},
+    "sie": {"model.method": "sie", "model.baseline.projected_variance": 45.0, **_steps(1_400)},
 }
-"""The main contrasts: with and without the additions, the actions, and hindsight windows."""
+"""The main contrasts at equal core-seconds: seq-JEPA with and without the additions and the actions, and baselines."""
 
 ABLATIONS: dict[str, Settings] = {
     "plus": {},
@@ -210,7 +219,7 @@ SACCADES: dict[str, Settings] = {
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
-        Grid("small", "quick", CONTRASTS, common={"learner.total_steps": 2_400}),
+        Grid("small", "quick", CONTRASTS),
         Grid("full", "cpu", {**CONTRASTS, "independent": _INDEPENDENT, **SACCADES}, effort="full"),
         Grid("ablations", "quick", ABLATIONS, effort="full"),
     )
