@@ -26,6 +26,8 @@ COLUMNS = (
     ("view_return_4", "return 4"),
     ("view_return_4_last_view", "last view"),
     ("view_return_4_no_motions", "no motions"),
+    ("recall_4", "recall 4"),
+    ("recall_4_other_path", "other path"),
 )
 """Measures in tables, as `evaluate` names them, and their titles."""
 

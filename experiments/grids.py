@@ -167,21 +167,49 @@ _REGULARISED: Settings = {"replay.targets": 1, "model.objective.standardize_targ
 _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
 
-def _steps(count: int) -> Settings:
-    """Return the length of a run; methods differ in what a step costs, so these make their core-seconds alike."""
-    return {"learner.total_steps": count}
-
-
 CONTRASTS: dict[str, Settings] = {
-    "plus": _steps(1_800),
-    "paper": {**NO_ADDITIONS, **_steps(2_350)},
-    "no-actions": {"model.condition": "none", **_steps(2_050)},
-    "byol": {"model.method": "byol", **_steps(2_470)},
-    "simclr": {"model.method": "simclr", **_steps(1_390)},
-    "equimod": {"model.method": "equimod", **_steps(1_200)},
-    "sie": {"model.method": "sie", "model.baseline.projected_variance": 45.0, **_steps(1_400)},
+    "plus": {},
+    "paper": NO_ADDITIONS,
+    "no-actions": {"model.condition": "none"},
+    "byol": {"model.method": "byol"},
+    "simclr": {"model.method": "simclr"},
+    "equimod": {"model.method": "equimod"},
+    "sie": {"model.method": "sie", "model.baseline.projected_variance": 45.0},
 }
-"""The main contrasts at equal core-seconds: seq-JEPA with and without the additions and the actions, and baselines."""
+"""The main contrasts: seq-JEPA with and without the additions and the actions, and baselines."""
+
+BASELINES: dict[str, Settings] = {
+    "plus": {},
+    **{arm: CONTRASTS[arm] for arm in ("byol", "simclr", "equimod", "sie")},
+    **{
+        method: {"model.method": method}
+        for method in ("vicreg", "vicreg-traj", "sen", "conditional-byol", "context-ssl", "supervised")
+    },
+}
+"""All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
+
+STEPS: dict[str, float] = {
+    "paper": 1.305,
+    "no-actions": 1.14,
+    "byol": 1.37,
+    "conditional-byol": 1.37,
+    "simclr": 0.772,
+    "vicreg": 0.772,
+    "vicreg-traj": 0.772,
+    "sen": 0.772,
+    "supervised": 0.772,
+    "sie": 0.777,
+    "equimod": 0.667,
+    "context-ssl": 0.5,
+}
+"""Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
+
+
+def equal_cost(arms: Mapping[str, Settings], updates: int) -> dict[str, Settings]:
+    """Return `arms` with as many updates each as cost about what `updates` of seq-JEPA+ do; see `budget` for what
+    they did cost."""
+    return {arm: {**arms[arm], "learner.total_steps": 10 * round(updates * STEPS.get(arm, 1.0) / 10)} for arm in arms}
+
 
 ABLATIONS: dict[str, Settings] = {
     "plus": {},
@@ -207,21 +235,36 @@ ABLATIONS: dict[str, Settings] = {
     "palette-objects": {"rotation.palette": "objects"},
     "palette-objects-paper": {**NO_ADDITIONS, "rotation.palette": "objects"},
     "light-episode": {"rotation.lighting": "episode"},
+    # the difference of the floor's and the light's hue as a part of the action
+    "colour-actions": {"rotation.motion": "rotation-colour"},
 }
 
 SACCADES: dict[str, Settings] = {
     "saccade-plus": {"preset": "quick-saccade"},
     "saccade-paper": {"preset": "quick-saccade", **NO_ADDITIONS},
     "saccade-no-actions": {"preset": "quick-saccade", "model.condition": "none"},
+    "saccade-conv-jepa": {"preset": "quick-saccade", "model.method": "conv-jepa"},
+    "saccade-simclr": {"preset": "quick-saccade", "model.method": "simclr"},
     "saccade-random": {"preset": "quick-saccade", "agent": "random"},
+    "saccade-no-saliency": {"preset": "quick-saccade", "saccade.priority.saliency": False},
+    "saccade-no-ior": {"preset": "quick-saccade", "saccade.priority.strength": 0.0},
 }
+
+PATH: dict[str, Settings] = {
+    "memory": {"model.memory.layers": 2},
+    "own-views": {"model.memory.layers": 2, "paths.swapped": 0.0},
+    "saccade-memory": {"preset": "quick-saccade", "model.memory.layers": 2},
+}
+"""The path memory, trained on paths whose views are swapped for others, and on paths with their own views."""
 
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
-        Grid("small", "quick", CONTRASTS),
-        Grid("full", "cpu", {**CONTRASTS, "independent": _INDEPENDENT, **SACCADES}, effort="full"),
-        Grid("ablations", "quick", ABLATIONS, effort="full"),
+        Grid("small", "quick", equal_cost(CONTRASTS, 1_800)),
+        Grid("full", "cpu", {**equal_cost(CONTRASTS, 12_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
+        Grid("ablations", "quick", {**ABLATIONS, **SACCADES}, effort="full"),
+        Grid("baselines", "quick", equal_cost(BASELINES, 3_600)),
+        Grid("path", "quick", PATH),
     )
 }
 """The built-in grids: `small` is at most an hour on two cores, the others take a night and more."""

@@ -16,7 +16,9 @@ _ROWS = (
     ("predictor_hit_at_1", "predicted view among all, Hit@1"),
     ("view_return_4", "way back among 4 views"),
     ("view_return_4_last_view", "  the same, from the last view alone"),
-    ("view_return_4_no_motions", "  the same, motions of another path"),
+    ("view_return_4_no_motions", "  the same, all motions of another path"),
+    ("recall_4", "way back among 4 views, path memory"),
+    ("recall_4_other_path", "  the same, another path, true way back"),
 )
 
 
@@ -27,14 +29,14 @@ def evaluation_table(results: dict[str, Any]) -> str:
         f"{sizes['test_things']} held-out things ({results['split']} split), {sizes['classes']} classes, "
         f"after {results['step']} updates",
         "",
-        f"{'':38}{'trained':>22}{'untrained':>22}",
+        f"{'':40}{'trained':>22}{'untrained':>22}",
     ]
     for key, title in _ROWS:
         if key in results["trained"]:
-            lines.append(f"{title:38}{_cell(results['trained'][key]):>22}{_cell(results['untrained'][key]):>22}")
+            lines.append(f"{title:40}{_cell(results['trained'][key]):>22}{_cell(results['untrained'][key]):>22}")
     angle = [f"{results[who]['relative_r2']['median_error']:.3g}" for who in ("trained", "untrained")]
     unit = "image units" if results["config"]["world"] == "saccade" else "degrees"
-    lines.insert(4, f"{'  its median error, ' + unit:38}{angle[0]:>22}{angle[1]:>22}")
+    lines.insert(4, f"{'  its median error, ' + unit:40}{angle[0]:>22}{angle[1]:>22}")
     return "\n".join(lines)
 
 
