@@ -28,6 +28,7 @@ from .worlds import (
 __all__ = [
     "HELD_OUT_MEMBERS",
     "AgentName",
+    "Effort",
     "ModelOptions",
     "PathOptions",
     "ReplayOptions",
@@ -41,6 +42,9 @@ __all__ = [
     "model_config",
     "presets",
 ]
+
+Effort = Literal["brief", "quick", "full"]
+"""How thoroughly a model is evaluated: `evaluate.PLANS`."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ class TrainConfig:
     """Updates between small probes on validation objects or images."""
     checkpoint_every: int = 500
     """Updates between checkpoints."""
-    final_evaluation: Literal["none", "quick", "full"] = "quick"
+    final_evaluation: Literal["none", "brief", "quick", "full"] = "quick"
     """How thoroughly the model is evaluated on held-out things after the last update."""
 
     def __post_init__(self) -> None:

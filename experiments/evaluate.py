@@ -16,7 +16,7 @@ Keys of `results.json`:
 - `trained`, `untrained`: the measures below, of the run's model and of one with fresh weights, drawn by the run's
   seed, and calibrated BatchNorms.
 - `controls`: measures that need no model, and the floor that pixels give: `pixels_top1_z`, `pixels_relative_r2` and
-  `pixels_individual_r2`, the measures of those names with the pixels of a view, averaged over areas to 16 x 16 at most,
+  `pixels_individual_r2`, the measures of those names with the pixels of a view, averaged over areas to 8 x 8 at most,
   in place of its z.
 
 Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over held-out things:
@@ -66,7 +66,7 @@ from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.probes import feature_std, rankme
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
-from .config import TrainConfig, make_world
+from .config import Effort, TrainConfig, make_world
 from .measure import (
     Material,
     ReturnControl,
@@ -89,28 +89,6 @@ Measures = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
-    """Measure a run's newest model on held-out objects or images."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder that `glimpseworld train` made."""
-    split: Literal["validation", "test"] = "test"
-    """Held-out things to score on; choose settings on "validation", report "test"."""
-    effort: Literal["quick", "full"] = "full"
-    """"quick" has fewer samples and path lengths: under a minute for 32 x 32 views."""
-    rotation: RotationRange | None = None
-    """Orientations of the held-out views, such as "ood"; probes are fitted on the run's own. None: those too."""
-    fixations: Fixations | None = None
-    """Where views fixate: "saliency", by the run's priority map, or "uniform". None: as the run's agent does."""
-    seed: int = 0
-    """Of the drawn views, pairs and contexts, and of the probes."""
-    device: str = "cpu"
-    """Where to compute."""
-    json: bool = False
-    """Print results.json instead of the table."""
-
-
-@dataclass(frozen=True)
 class Plan:
     """How much is measured."""
 
@@ -125,10 +103,33 @@ class Plan:
     return_views: tuple[int, ...]
 
 
-PLANS = {
+PLANS: dict[Effort, Plan] = {
+    "brief": Plan(960, 480, 10, 12, 10_000, 4_800, (1, 3, 5), (), (4,)),
     "quick": Plan(960, 480, 10, 12, 10_000, 4_800, (1, 3, 5), (2, 4), (3, 4, 6)),
     "full": Plan(1_920, 480, 12, 20, 20_000, 9_600, (1, 2, 3, 5, 7), (1, 2, 3, 4, 6), (3, 4, 6)),
 }
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure a run's newest model on held-out objects or images."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder that `glimpseworld train` made."""
+    split: Literal["validation", "test"] = "test"
+    """Held-out things to score on; choose settings on "validation", report "test"."""
+    effort: Effort = "full"
+    """"quick" has fewer samples and path lengths; "brief" no decoded paths, and returns after four views alone."""
+    rotation: RotationRange | None = None
+    """Orientations of the held-out views, such as "ood"; probes are fitted on the run's own. None: those too."""
+    fixations: Fixations | None = None
+    """Where views fixate: "saliency", by the run's priority map, or "uniform". None: as the run's agent does."""
+    seed: int = 0
+    """Of the drawn views, pairs and contexts, and of the probes."""
+    device: str = "cpu"
+    """Where to compute."""
+    json: bool = False
+    """Print results.json instead of the table."""
 
 
 def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:

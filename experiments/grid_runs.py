@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..world_model.checkpoint import latest_checkpoint, load_checkpoint
-from .config import TrainConfig
+from .config import Effort, TrainConfig
 from .evaluate import PLANS, EvaluateConfig, evaluate, result_paths
 from .grids import Grid
 from .rehearsal import rehearse
@@ -35,7 +35,7 @@ class GridRun:
     """Where it is kept."""
     split: Literal["validation", "test"]
     """Held-out things that it is scored on."""
-    effort: Literal["quick", "full"]
+    effort: Effort
     """How thoroughly it is evaluated."""
 
     @property

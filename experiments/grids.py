@@ -23,7 +23,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union
 
-from .config import TrainConfig, from_dict, presets
+from .config import Effort, TrainConfig, from_dict, presets
 
 Settings = Mapping[str, Any]
 """Dotted paths into `TrainConfig` -> values."""
@@ -43,7 +43,7 @@ class Grid:
     """Of the runs of each arm. Runs of equal seeds start from the same data."""
     common: Settings = field(default_factory=dict)
     """Settings of all arms, before their own."""
-    effort: Literal["quick", "full"] = "quick"
+    effort: Effort = "quick"
     """How thoroughly runs are evaluated; see `glimpseworld evaluate`."""
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ def load_grid(name: str) -> Grid:
         values = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
-    hints = {"name": str, "preset": str, "seeds": tuple[int, ...], "effort": Literal["quick", "full"]}
+    hints = {"name": str, "preset": str, "seeds": tuple[int, ...], "effort": Effort}
     if not isinstance(values, dict) or not {"name", "preset", "arms"} <= set(values):
         raise ValueError(f"{path} must hold an object with name, preset and arms; optional are seeds, common, effort")
     unknown = sorted(set(values) - {f.name for f in fields(Grid)})
@@ -260,7 +260,7 @@ PATH: dict[str, Settings] = {
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
-        Grid("small", "quick", equal_cost(CONTRASTS, 1_800)),
+        Grid("small", "quick", equal_cost(CONTRASTS, 1_800), effort="brief"),
         Grid("full", "cpu", {**equal_cost(CONTRASTS, 12_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
         Grid("ablations", "quick", {**ABLATIONS, **SACCADES}, effort="full"),
         Grid("baselines", "quick", equal_cost(BASELINES, 3_600)),

@@ -95,7 +95,10 @@ def context_motions(view_set: ViewSet, items: np.ndarray, steps: np.ndarray) -> 
 
 
 def pixels(material: Material) -> Features:
-    """Return the pixels of each view as its features, averaged over areas to at most 16 x 16, in place of z."""
+    """Return the pixels of each view as its features, averaged over areas to at most 8 x 8, in place of z.
+
+    That is about as many numbers as an embedding has.
+    """
     return Features(_small_pixels(material.fit.views), _small_pixels(material.test.views))
 
 
@@ -284,7 +287,7 @@ def path_from_motions(material: Material, motions: int) -> Scores:
     return _regression(features, paths, items["test"], material)
 
 
-def _small_pixels(views: np.ndarray, *, side: int = 16, batch: int = 1024) -> Embeddings:
+def _small_pixels(views: np.ndarray, *, side: int = 8, batch: int = 1024) -> Embeddings:
     """Return (N, V, H, W, C) uint8 views as (N, V, C h w) features; sides up to `side` stay as they are."""
     items, count = views.shape[:2]
     flat = torch.from_numpy(views.reshape(items * count, *views.shape[2:]))

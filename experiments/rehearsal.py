@@ -17,7 +17,7 @@ from ..world_model.learner import Learner
 from ..world_model.probes import linear_probe, regression_probe
 from ..world_model.protocol import WorldModel
 from ..world_model.replay import Windows
-from .config import TrainConfig, make_agent, make_world, model_config
+from .config import Effort, TrainConfig, make_agent, make_world, model_config
 from .evaluate import PLANS
 from .train import checked_device, paths_through
 from .view_sets import balanced_items, embed, make_view_set
@@ -26,7 +26,7 @@ PROBE_VIEWS, PROBE_SAMPLES = (640 + 240) * 8, 8_000
 """What the probe in training embeds each time, and fits on; see `probe_material`."""
 
 
-def rehearse(config: TrainConfig, effort: str) -> float:
+def rehearse(config: TrainConfig, effort: Effort) -> float:
     """Return about how many seconds a run of `config` and its evaluation take on this machine.
 
     Args:
@@ -66,7 +66,7 @@ def _windows(config: TrainConfig, world: World, rng: np.random.Generator) -> Win
     )
 
 
-def _measuring(config: TrainConfig, effort: str, world: World, model: WorldModel, rng: np.random.Generator) -> float:
+def _measuring(config: TrainConfig, effort: Effort, world: World, model: WorldModel, rng: np.random.Generator) -> float:
     """Return the seconds of the probes in training and the evaluation: views drawn and embedded, probes fitted."""
     plan, probes = PLANS[effort], -(-config.learner.total_steps // config.probe_every)
     items = balanced_items(world, 32, rng)
