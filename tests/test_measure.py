@@ -122,12 +122,13 @@ def test_raw_motions_hold_the_path():
 
 def test_pixels_are_averaged_over_areas_and_measured_as_z_is():
     views = np.zeros((2, 3, 32, 48, 3), np.uint8)
-    views[1, 2, :2, :3, 1] = [[0, 6, 12], [12, 18, 24]]  # one cell of the 16 x 16 grid, mean 12
+    views[1, 2, :4, :6, 1] = np.arange(24).reshape(4, 6)  # one cell of the 8 x 8 grid, mean 11.5
+    views[1, 2, 3, :, 1] += np.uint8(2) * (np.arange(48) < 6)  # and now 12
     poses = np.random.default_rng(0).uniform(-1, 1, (2, 3, 2))
     seen = ViewSet(views, poses, np.array([0, 1]), "translation", 2)
     features = pixels(Material(seen, seen)).test.online
-    assert features.shape == (2, 3, 3 * 16 * 16)
-    assert features[1, 2].reshape(3, 16, 16)[1, 0, 0] == 12
+    assert features.shape == (2, 3, 3 * 8 * 8)
+    assert features[1, 2].reshape(3, 8, 8)[1, 0, 0] == 12
     assert features.sum() == 12
     small = pixels(Material(seen._replace(views=views[:, :, :4, :4]), seen)).fit.online
     assert small.shape == (2, 3, 3 * 4 * 4)
