@@ -23,6 +23,7 @@ COLUMNS = (
     ("top1_z_agg_5", "z_agg 5"),
     ("predictor_mrr", "MRR"),
     ("predictor_hit_at_1", "Hit@1"),
+    ("motion_rank", "motion rank"),
     ("view_return_4", "return 4"),
     ("view_return_4_last_view", "last view"),
     ("view_return_4_no_motions", "no motions"),

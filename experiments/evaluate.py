@@ -28,6 +28,8 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
   of floor hue and light hue, and the others are of the rotation.
 - `predictor_mrr`, `predictor_hit_at_1`, `predictor_hit_at_5`: rank of the true view among all views of the thing, by
   distance to the prediction from three views; with `chance`, which depends on how many views there are.
+- `motion_rank`: median rank of the motion that was made among 1,000, by how near the prediction from three views and
+  that motion is to what is then seen; with `chance`.
 - `view_return_V`: after V views a motion leads back to an earlier one; share of predictions nearest to that one, with
   `chance`. Its controls: `view_return_V_last_view`, from the last view alone, which needs no memory of the path;
   `view_return_V_no_motions`, with the motions of another sequence; `view_return_V_other_path`, with the motion back
@@ -38,8 +40,9 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
   `path_r2_M_raw_motions` from the raw motions alone. Of seq-JEPA only.
 - `rankme`, `z_std`: plain numbers, the effective rank of z and the mean std of its dimensions.
 
-`predictor_*` and `view_return_*` are missing for methods that predict nothing from a motion (BYOL, SimCLR, VICReg,
-supervised). For the others predictions are scored where the method compares them: EquiMod's and SIE's with projections.
+`predictor_*`, `motion_rank` and `view_return_*` are missing for methods that predict nothing from a motion (BYOL,
+SimCLR, VICReg, supervised). For the others predictions are scored where the method compares them: EquiMod's and SIE's
+with projections.
 """
 
 from __future__ import annotations
@@ -72,6 +75,7 @@ from .measure import (
     ReturnControl,
     Subject,
     individual_r2,
+    motion_rank,
     path_decoding,
     path_from_motions,
     pixels,
@@ -270,6 +274,7 @@ def _measures(
     yield "individual_r2", bound(individual_r2, material)
     if model.predicts:
         yield "predictor", bound(predictor_quality, material, 3)
+        yield "motion_rank", bound(motion_rank, material, 3)
     for v in plan.return_views:
         for name, asked, recall in (("view_return", model.predicts, False), ("recall", model.memory is not None, True)):
             if asked:

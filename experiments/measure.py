@@ -168,6 +168,32 @@ def predictor_quality(subject: Subject, material: Material, context: int) -> dic
     }
 
 
+def motion_rank(subject: Subject, material: Material, context: int, *, candidates: int = 1000) -> Scores:
+    """Median rank of the motion that was made among `candidates`, by how near each one's prediction is to what is seen.
+
+    The other candidates are motions between random views of random things. Adds `chance`, the middle rank.
+    """
+    per_thing = 2
+    items, steps = material.draw("test", context + 1, purpose=4)
+    count = min(len(items), per_thing * len(material.test.labels))
+    items, steps = items[:count], steps[:count]
+    motions = context_motions(material.test, items, steps)
+    rng = np.random.default_rng([material.seed, 6])
+    things, views = material.test.poses.shape[:2]
+    start, step = rng.integers(views, size=(count, candidates)), rng.integers(1, views, size=(count, candidates))
+    others = material.test.motions(rng.integers(things, size=start.shape), start, (start + step) % views)
+    others[:, 0] = motions[:, -1]
+    nearness = _nearness(subject, items, steps, motions[:, :-1], others)
+    closer = (nearness > nearness[:, :1]).sum(axis=1)
+    rank = 1 + closer + 0.5 * ((nearness == nearness[:, :1]).sum(axis=1) - 1)
+    of_thing = [np.flatnonzero(items == thing) for thing in range(things)]
+
+    def median(chosen: np.ndarray) -> float:
+        return float(np.median(rank[np.concatenate([of_thing[thing] for thing in chosen])]))
+
+    return _with_interval(median, things, material.seed) | {"chance": (candidates + 1) / 2}
+
+
 class Retrieved(NamedTuple):
     """What `nearest_views` found for n queries.
 
@@ -322,7 +348,24 @@ def _predict(
     parts = []
     for i in range(0, len(z), batch):
         moved = torch.from_numpy(motions[i : i + batch]).to(device)
-        parts.append(subject.model.predict_from(z[i : i + batch].to(device), moved).float().cpu())
+        parts.append(subject.model.predict_from(z[i : i + batch].to(device), moved[:, :-1], moved[:, -1]).float().cpu())
+    return torch.cat(parts).numpy()
+
+
+@torch.no_grad()
+def _nearness(
+    subject: Subject, items: np.ndarray, steps: np.ndarray, motions: np.ndarray, ahead: np.ndarray, *, batch: int = 32
+) -> np.ndarray:
+    """Return (n, K) cosines of what is predicted after each motion `ahead` (n, K, A) with a sequence's last view."""
+    device = next(subject.model.parameters()).device
+    z, targets = subject.test.online[items[:, None], steps[:, :-1]], subject.test.target[items, steps[:, -1]]
+    parts = []
+    for i in range(0, len(items), batch):
+        rows = slice(i, i + batch)
+        moved, asked = (torch.from_numpy(part[rows]).to(device) for part in (motions, ahead))
+        prediction = subject.model.predict_from(z[rows].to(device), moved, asked)
+        target = subject.model.as_target(targets[rows].to(device))[:, None]
+        parts.append(torch.cosine_similarity(prediction.float(), target.float(), dim=-1).cpu())
     return torch.cat(parts).numpy()
 
 

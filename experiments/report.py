@@ -14,6 +14,7 @@ _ROWS = (
     ("top1_z_agg_5", "class from z_agg of 5 views, top-1"),
     ("predictor_mrr", "predicted view among all, MRR"),
     ("predictor_hit_at_1", "predicted view among all, Hit@1"),
+    ("motion_rank", "motion made, median rank of 1,000"),
     ("view_return_4", "way back among 4 views"),
     ("view_return_4_last_view", "  the same, from the last view alone"),
     ("view_return_4_no_motions", "  the same, all motions of another path"),

@@ -268,25 +268,24 @@ def test_only_methods_with_a_motion_in_their_predictor_predict(method):
     model = make_model(method).eval()
     assert model.predicts == (method in PREDICTING)
     assert not RECIPES[method].label or not model.predicts
-    z, motions = torch.randn(B, M, D), torch.randn(B, M, A)
+    z, motions, ahead = torch.randn(B, M, D), torch.randn(B, M - 1, A), torch.randn(B, A)
     if not model.predicts:
-        for ask in (lambda: model.predict_from(z, motions), lambda: model.as_target(z)):
+        for ask in (lambda: model.predict_from(z, motions, ahead), lambda: model.as_target(z)):
             with pytest.raises(ValueError, match="predicts nothing"):
                 ask()
         return
-    base = model.predict_from(z, motions)
+    base = model.predict_from(z, motions, ahead)
     assert base.shape[0] == B
     assert base.shape[1:] == model.as_target(z).shape[2:]
-    moved, seen = motions.clone(), z.clone()
-    moved[:, -1] += 1
-    assert (model.predict_from(z, moved) - base).abs().max() > 1e-4
-    moved, seen = motions.clone(), z.clone()
-    moved[:, 0] += 1
+    assert (model.predict_from(z, motions, ahead + 1) - base).abs().max() > 1e-4
+    both = model.predict_from(z, motions, torch.stack([ahead + 1, ahead], dim=1))
+    torch.testing.assert_close(both[:, 1], base)
+    seen = z.clone()
     seen[:, 0] += 1
     remembers = method == "context-ssl"
-    assert torch.equal(model.predict_from(z, moved), base) != remembers
-    assert torch.equal(model.predict_from(seen, motions), base) != remembers
-    torch.testing.assert_close(model.aggregate(z, motions[:, 1:]), z.mean(1))
+    assert torch.equal(model.predict_from(z, motions + 1, ahead), base) != remembers
+    assert torch.equal(model.predict_from(seen, motions, ahead), base) != remembers
+    torch.testing.assert_close(model.aggregate(z, motions), z.mean(1))
 
 
 @pytest.mark.parametrize("method", PREDICTING)
@@ -297,8 +296,8 @@ def test_predict_from_is_what_training_predicts(method):
     pairs, _ = model._pairs(views, motions, M)
     trained = model.heads(name).compare(pairs)
     for k in range(K):
-        moved = torch.cat([motions[:, : M - 1], motions[:, M - 1 + k, None]], dim=1)
-        torch.testing.assert_close(model.predict_from(model.encode(views[:, :M]), moved), trained.prediction[:, -1, k])
+        predicted = model.predict_from(model.encode(views[:, :M]), motions[:, : M - 1], motions[:, M - 1 + k])
+        torch.testing.assert_close(predicted, trained.prediction[:, -1, k])
         target = model.encode_target(views[:, M:])[:, k]
         torch.testing.assert_close(model.as_target(target), trained.target[:, k])
 

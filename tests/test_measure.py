@@ -9,6 +9,7 @@ from glimpseworld.experiments.measure import (
     Material,
     Subject,
     individual_r2,
+    motion_rank,
     path_from_motions,
     pixels,
     predictor_quality,
@@ -44,8 +45,10 @@ class Stub(nn.Module):
     def recall(self, z, motions, motion):
         return self.predict(self.aggregate(z, motions), motion)
 
-    def predict_from(self, z, motions):
-        return self.predict(self.aggregate(z, motions[:, :-1]), motions[:, -1])
+    def predict_from(self, z, motions, ahead):
+        if ahead.ndim == 3:
+            return torch.stack([self.predict_from(z, motions, one) for one in ahead.unbind(1)], dim=1)
+        return self.predict(self.aggregate(z, motions), ahead)
 
     def as_target(self, z):
         return z
@@ -95,6 +98,13 @@ def test_a_blind_model_scores_chance():
         assert found[name]["chance"] == pytest.approx(chance)
         assert found[name]["value"] == pytest.approx(chance, abs=0.04)
     assert view_return(blind, MATERIAL, 4)["value"] == pytest.approx(1 / 3, abs=0.04)
+
+
+def test_the_motion_made_ranks_first_for_a_model_that_sees_and_in_the_middle_for_a_blind_one():
+    seeing = motion_rank(subject(), MATERIAL, 3, candidates=101)
+    assert seeing["value"] == 1
+    assert seeing["chance"] == 51
+    assert motion_rank(subject(blind=True), MATERIAL, 3, candidates=101)["value"] == pytest.approx(51, abs=25)
 
 
 @pytest.mark.parametrize("views", [3, 4, 6])

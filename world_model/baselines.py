@@ -179,19 +179,21 @@ class Baseline(WorldModel):
         assert isinstance(heads, BranchHeads)
         return heads
 
-    def predict_from(self, z: Tensor, motions: Tensor) -> Tensor:
-        """Return the prediction (B, P) after the last of `motions` (B, M, A) from M views with embeddings z (B, M, D).
+    def predict_from(self, z: Tensor, motions: Tensor, ahead: Tensor) -> Tensor:
+        """Return predictions (B, P), or (B, K, P), from M views: see `WorldModel`.
 
         Methods that predict from one view use the last one.
 
         Raises:
             ValueError: The method predicts nothing from a motion.
         """
+        if ahead.ndim == 2:
+            return self.predict_from(z, motions, ahead[:, None])[:, 0]
         heads = self._predicting_heads()
         needed = z.shape[1] if heads.branch.predictor == "context" else 1
         projected = heads.project(z[:, -needed:])
-        between = motions[:, motions.shape[1] - needed : -1]
-        return heads.predict(projected, between, motions[:, -1:, None])[:, -1, 0]
+        between = motions[:, motions.shape[1] - needed + 1 :]
+        return heads.predict(projected, between, ahead[:, None])[:, -1]
 
     def as_target(self, z: Tensor) -> Tensor:
         """Return target embeddings (..., D) as (..., P), projected to where this method compares its predictions."""

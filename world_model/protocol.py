@@ -103,8 +103,13 @@ class WorldModel(nn.Module):
         """Return target embeddings (..., D) as (..., P), in the space where predictions are scored."""
         return z
 
-    def predict_from(self, z: Tensor, motions: Tensor) -> Tensor:
-        """Return the prediction (B, P) after the last of `motions` (B, M, A), from M views with embeddings z (B, M, D).
+    def predict_from(self, z: Tensor, motions: Tensor, ahead: Tensor) -> Tensor:
+        """Return what is predicted from M views, (B, P), or (B, K, P) for K motions that share them.
+
+        Args:
+            z: Embeddings of the views, (B, M, D).
+            motions: Motions between them, (B, M-1, A).
+            ahead: Motion from the last view on, (B, A), or K of them, (B, K, A).
 
         Raises:
             ValueError: The model predicts nothing, or shapes do not fit.

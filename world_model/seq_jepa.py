@@ -108,13 +108,9 @@ class SeqJEPA(WorldModel):
         self._check_motions(motion, (len(z_agg), *motion.shape[1:2]), "motion to the target")
         return self._predict(z_agg, self._embed(motion[:, :0], motion)[1], motion.shape[1])
 
-    def predict_from(self, z: Tensor, motions: Tensor) -> Tensor:
-        """Return the prediction (B, D) after the last of `motions` (B, M, A), from M views with embeddings z (B, M, D).
-
-        Raises:
-            ValueError: Shapes do not fit.
-        """
-        return self.predict(self.aggregate(z, motions[:, :-1]), motions[:, -1])
+    def predict_from(self, z: Tensor, motions: Tensor, ahead: Tensor) -> Tensor:
+        """Return `predict` (B, D), or (B, K, D), of what `aggregate` makes of the views: see `WorldModel`."""
+        return self.predict(self.aggregate(z, motions), ahead)
 
     def recall(self, z: Tensor, motions: Tensor, motion: Tensor) -> Tensor:
         """Return what the path memory expects after `motion` leads back to an earlier view: (B, D), or (B, K, D).
