@@ -131,9 +131,10 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         Arm -> `world`; `seeds`; `trained`, `untrained`, `controls` and `budget`, measure -> pooled; `first`, the arm
-        it is compared with; `difference`, measure -> pooled differences between runs of equal seeds; and
+        it is compared with; `difference`, measure -> pooled differences between runs of equal seeds;
         `core_seconds_to_first`, the core-seconds until the mean of its curves reaches where that of the first arm
-        ends, None if it does not.
+        ends, None if it does not; and `first_needs`, the core-seconds in which the first arm's reaches where its own
+        ends, as a share of its own.
     """
     arms: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
@@ -143,8 +144,8 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for name, members in arms.items():
         world = members[0]["world"]
         first = first_of.setdefault(world, name)
-        goal = float(np.mean([run["curve"][-1][1] for run in arms[first]]))
-        curve = np.mean([run["curve"] for run in members], axis=0).tolist()
+        curve, first_curve = (np.mean([run["curve"] for run in arms[arm]], axis=0).tolist() for arm in (name, first))
+        sooner = seconds_to_reach(first_curve, curve[-1][1])
         found[name] = {
             "world": world,
             "seeds": [run["seed"] for run in members],
@@ -153,7 +154,8 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "budget": pool_scores([run["budget"] or {} for run in members]),
             "first": first,
             "difference": {} if name == first else _differences(members, arms[first]),
-            "core_seconds_to_first": seconds_to_reach(curve, goal),
+            "core_seconds_to_first": seconds_to_reach(curve, first_curve[-1][1]),
+            "first_needs": None if sooner is None else sooner / curve[-1][0],
         }
     return found
 
@@ -198,6 +200,7 @@ def comparison_tables(arms: Mapping[str, Any]) -> str:
         "online views",
         "target views",
         "core-seconds to the first arm's final R2",
+        "share of them in which the first arm reaches its final R2",
     ]
     parts += ["What the arms cost, as means over seeds:", table(spent, budgets)]
     return "\n\n".join(parts)
@@ -206,5 +209,6 @@ def comparison_tables(arms: Mapping[str, Any]) -> str:
 def _budget_cells(arm: Mapping[str, Any]) -> list[str]:
     keys = ("steps", "core_seconds", "online_views", "target_views")
     cells = [f"{arm['budget'][key]['mean']:,.0f}" if key in arm["budget"] else "–" for key in keys]
-    reached = arm["core_seconds_to_first"]
-    return [*cells, "not reached" if reached is None else f"{reached:,.0f}"]
+    reached, needs = arm["core_seconds_to_first"], arm["first_needs"]
+    cells.append("not reached" if reached is None else f"{reached:,.0f}")
+    return [*cells, "not reached" if needs is None else f"{needs:.2f}"]

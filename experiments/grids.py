@@ -169,6 +169,7 @@ _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
 CONTRASTS: dict[str, Settings] = {
     "plus": {},
+    "plus-third": {},
     "paper": NO_ADDITIONS,
     "no-actions": {"model.condition": "none"},
     "byol": {"model.method": "byol"},
@@ -176,7 +177,8 @@ CONTRASTS: dict[str, Settings] = {
     "equimod": {"model.method": "equimod"},
     "sie": {"model.method": "sie", "model.baseline.projected_variance": 45.0},
 }
-"""The main contrasts: seq-JEPA with and without the additions and the actions, and baselines."""
+"""The main contrasts: seq-JEPA with the additions, in full and in a third of the time; without them; without actions;
+and baselines."""
 
 BASELINES: dict[str, Settings] = {
     "plus": {},
@@ -189,6 +191,7 @@ BASELINES: dict[str, Settings] = {
 """All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
 
 STEPS: dict[str, float] = {
+    "plus-third": 1 / 3,
     "paper": 1.305,
     "no-actions": 1.14,
     "byol": 1.37,

@@ -72,6 +72,9 @@ def test_arms_are_compared_with_the_first_of_their_world_by_equal_seeds():
     assert arms["a"]["core_seconds_to_first"] == pytest.approx(40.0)  # its own end
     assert arms["b"]["core_seconds_to_first"] is None  # the mean of 0.4, 0.7 and 0.0 is below 0.4
     assert arms["d"]["core_seconds_to_first"] == pytest.approx(20 + 20 * 0.4 / 0.9)
+    assert arms["a"]["first_needs"] == pytest.approx(1.0)
+    assert arms["b"]["first_needs"] == pytest.approx((20 + 20 * (1.1 / 3) / 0.4) / 40)
+    assert arms["d"]["first_needs"] is None
 
 
 def test_tables_show_what_there_is():
