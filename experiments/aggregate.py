@@ -175,8 +175,9 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def comparison_tables(arms: Mapping[str, Any]) -> str:
-    """Return what `aggregate` found as Markdown: measures, differences to the first arm, and budgets."""
+    """Return what `aggregate` found as Markdown: measures that some arm has, differences to the first arm, budgets."""
     columns = [COLUMNS[0], ("relative_r2_median_error", "median error"), *COLUMNS[1:]]
+    columns = [column for column in columns if any(column[0] in arm["trained"] for arm in arms.values())]
     titles = [title for _, title in columns]
     measures, differences, budgets = [], [], []
     for name, arm in arms.items():
