@@ -72,11 +72,11 @@ def pose_angle(motion_kind: str, poses: np.ndarray) -> tuple[np.ndarray, str]:
     Rotations: the angle about the vertical axis, the last of the extrinsic xyz Euler angles. Saccades: the horizontal
     place.
     """
-    if motion_kind != "rotation":
+    if motion_kind == "translation":
         return poses[..., 0], "horizontal place (image units)"
     from scipy.spatial.transform import Rotation
 
-    flat = Rotation.from_quat(poses.reshape(-1, 4)).as_euler("xyz", degrees=True)[:, 2]
+    flat = Rotation.from_quat(poses[..., :4].reshape(-1, 4)).as_euler("xyz", degrees=True)[:, 2]
     return flat.reshape(poses.shape[:-1]), "angle about the vertical axis (degrees)"
 
 
@@ -93,7 +93,7 @@ def _draw_projections(
     _by_class(axes[0], z, labels, classes)
     axes[0].set_title("z of one view, by class", fontsize=10)
     angle, name = pose_angle(views.motion_kind, views.poses.reshape(things * count, -1))
-    turns = np.abs(angle).max() > 90 and views.motion_kind == "rotation"
+    turns = np.abs(angle).max() > 90 and views.motion_kind != "translation"
     shown = axes[1].scatter(*z.T, c=angle, s=5, cmap="twilight" if turns else "viridis", lw=0)
     figure.colorbar(shown, ax=axes[1], label=name)
     axes[1].set_title("z of one view, by pose", fontsize=10)

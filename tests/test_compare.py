@@ -227,5 +227,7 @@ def test_the_angle_that_poses_are_coloured_by():
     quarter = np.array([[0, 0, np.sin(np.pi / 4), np.cos(np.pi / 4)]])  # xyzw, 90 degrees about z
     angle, name = pose_angle("rotation", quarter)
     assert angle == pytest.approx([90.0]) and "vertical" in name
-    place, name = pose_angle("saccade", np.array([[0.25, -0.5]]))
+    coloured = np.concatenate([quarter, [[0.3, 0.6]]], axis=1)
+    assert pose_angle("rotation-colour", coloured)[0] == pytest.approx([90.0])
+    place, name = pose_angle("translation", np.array([[0.25, -0.5]]))
     assert place == pytest.approx([0.25]) and "horizontal" in name
