@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .config import make_world
-from .evaluate import EvaluateConfig, Plan, make_material
+from .evaluate import Plan, make_material
 from .grid_runs import GridRun
 from .measure import Material, Subject, nearest_views, pooled_views
 from .report import new_figure, save_figure
@@ -38,8 +38,7 @@ def gallery_figures(runs: Sequence[GridRun], out: Path) -> None:
     for folder in ("projections", "retrievals"):
         (out / folder).mkdir(exist_ok=True)
     for run in runs:
-        evaluation = EvaluateConfig(run=run.folder, split=run.split, device=run.config.device)
-        material = make_material(run.config, evaluation, PLAN)
+        material = make_material(run.config, run.evaluation, PLAN)
         subject = material.subject(load_model(run.folder, run.config.device)[0])
         measured = load_results(run.folder, run.results.name)["trained"]
         title = f"{run.arm}, seed {run.seed}"

@@ -167,6 +167,22 @@ def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tin
     failed.write_text(message)
 
 
+def test_arms_of_one_world_are_measured_where_the_first_one_looks(tmp_path):
+    """Unlike, they could not be pooled: a comparison of the saliency agent with the random one ended there."""
+    ood = {"rotation.rotation": "ood"}
+    gaze = {"preset": "quick-saccade"}
+    arms = {"plus": {}, "turned": ood, "saliency": gaze, "random": {**gaze, "agent": "random"}}
+    runs = grid_runs.planned_runs(Grid("mixed", "quick", arms, seeds=(0,)), tmp_path, "validation")
+    looked = {run.arm: (run.evaluation.rotation, run.evaluation.fixations, run.results.name) for run in runs}
+    own = runs[0].config.rotation.rotation
+    assert looked == {
+        "plus": (own, None, "results-validation.json"),
+        "turned": (own, None, f"results-validation-{own}.json"),
+        "saliency": (None, "saliency", "results-validation.json"),
+        "random": (None, "saliency", "results-validation-saliency.json"),
+    }
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(tiny, tmp_path, monkeypatch):
     grid = replace(Grid(**{**GRID, "seeds": (0,)}), arms={"both": {}})
     (run,) = grid_runs.planned_runs(grid, tmp_path, "test")
