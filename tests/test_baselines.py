@@ -424,7 +424,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
     assert output.terms.keys() == weights.keys()
     torch.testing.assert_close(output.loss, sum(weight * output.terms[name] for name, weight in weights.items()))
     published = run(make_model("sie").eval(), *make_window())
-    weights = {**weights, "equivariance": 45, "projected_variance": 10}
+    weights = {**weights, "equivariance": 4.5, "projected_variance": 10}
     torch.testing.assert_close(published.loss, sum(weights[name] * term for name, term in published.terms.items()))
 
 
