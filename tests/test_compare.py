@@ -11,7 +11,7 @@ import pytest
 from glimpseworld.experiments import compare, galleries, grid_runs
 from glimpseworld.experiments import evaluate as evaluation
 from glimpseworld.experiments import train as training
-from glimpseworld.experiments.compare_figures import comparison_figures, context_groups
+from glimpseworld.experiments.compare_figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
 from glimpseworld.experiments.galleries import pose_angle, project
 from glimpseworld.experiments.grids import Grid
 from glimpseworld.experiments.measure import Material
@@ -228,6 +228,15 @@ def test_arms_that_differ_in_context_alone_make_a_heat_map(tiny, tmp_path):
     assert context_groups(results) == [["both", "none"]]
     comparison_figures(results, tmp_path)
     assert_drawn(tmp_path / "context.png")
+
+
+def test_a_path_memory_is_drawn_with_all_its_controls(tmp_path):
+    suffixes = {"", "_last_view", "_no_motions", "_other_path"}
+    assert suffixes == {suffix for group, suffix, *_ in RETURN_CURVES if group == "trained"}
+    scores = {f"recall_{n}{suffix}": {"mean": 1 / n, "low": 0.1, "high": 0.9} for n in (3, 4, 6) for suffix in suffixes}
+    arms = {"memory": {"trained": scores, "untrained": scores}, "plus": {"trained": {}, "untrained": {}}}
+    _draw_curves({"split": "test", "arms": arms}, tmp_path / "recall.png", "recall_", RETURN_CURVES)
+    assert_drawn(tmp_path / "recall.png")
 
 
 def test_projections_keep_what_is_far_apart_apart():
