@@ -2,7 +2,8 @@
 
 - `scatter.png`: top-1 against relative R2 of each arm, as figure 1 of the seq-JEPA paper; small points are seeds.
 - `r2_compute.png`: the R2 of the probe in training, on validation things, against core-seconds; thin lines are seeds.
-- `view_return.png`: share of motions back to an earlier view that predict that view, with its controls.
+- `view_return.png`: share of motions back to an earlier view that predict that view, with its controls; `recall.png`:
+  the same by the path memory, of arms that have one.
 - `path_r2.png`: R2 of the path decoded from [z_agg; last motion], with its controls, where it was measured.
 - `context.png`: top-1 by context in training and at inference (M_tr, M_val), where arms differ in that alone.
 """
@@ -29,6 +30,7 @@ def comparison_figures(results: Mapping[str, Any], out: Path) -> None:
     _draw_scatter(results, out / "scatter.png")
     _draw_compute(results, out / "r2_compute.png")
     _draw_curves(results, out / "view_return.png", "view_return_", RETURN_CURVES)
+    _draw_curves(results, out / "recall.png", "recall_", RETURN_CURVES)
     if any(measured_numbers(arm["trained"], "path_r2_", "") for arm in results["arms"].values()):
         _draw_curves(results, out / "path_r2.png", "path_r2_", PATH_CURVES)
     groups = context_groups(results)
@@ -133,6 +135,7 @@ RETURN_CURVES = (
     ("trained", "", "trained", "#1f6f8b", "-"),
     ("trained", "_last_view", "from the last view alone", "#d1603d", "--"),
     ("trained", "_no_motions", "motions of another path", "#d1603d", ":"),
+    ("trained", "_other_path", "another path, the true way back", "#d1603d", "-."),
     ("untrained", "", "untrained", "#a09a8b", "-"),
 )
 PATH_CURVES = (
@@ -143,6 +146,11 @@ PATH_CURVES = (
     ("controls", "_raw_motions", "raw motions, no model", "#d1603d", "-"),
 )
 """Group of measures, suffix of their names, label, colour and line style."""
+TITLES = {
+    "view_return_": "The motion back to an earlier view predicts that view",
+    "recall_": "The path memory recalls the view that a motion leads back to",
+    "path_r2_": "Path decoded from [z_agg; motion]",
+}
 
 
 def _draw_curves(
@@ -152,6 +160,7 @@ def _draw_curves(
     arms = {name: arm for name, arm in results["arms"].items() if measured_numbers(arm["trained"], prefix, "")}
     if not arms:
         return
+    returning = prefix != "path_r2_"
     columns = min(COLUMNS, len(arms))
     rows = -(-len(arms) // columns)
     figure = new_figure(max(2.7 * columns, 6.5), 2.5 * rows + 1.2)
@@ -167,21 +176,18 @@ def _draw_curves(
                 low, high = [p["low"] for _, p in found], [p["high"] for _, p in found]
                 ax.fill_between(counts, low, high, color=color, alpha=0.15, lw=0)
             ax.set_xticks(counts)
-        if prefix == "view_return_":
+        if returning:
             counts = measured_numbers(arm["trained"], prefix, "")
             ax.plot(counts, [1 / (n - 1) for n in counts], color="black", lw=1, ls=(0, (1, 2)), label="chance")
         ax.set_title(name, fontsize=10)
         ax.grid(alpha=0.25)
-    returning = prefix == "view_return_"
     axes[0].set_ylim((0, 1.02) if returning else _r2_limits(axes[: len(arms)]))
     for ax in axes[len(arms) :]:
         ax.set_visible(False)
     for ax in axes[max(0, len(arms) - columns) : len(arms)]:  # the lowest of each column
         ax.set_xlabel("views seen" if returning else "motions of the path", fontsize=10)
     figure.supylabel("share right" if returning else "R2 of the path", fontsize=10)
-    title = (
-        "The motion back to an earlier view predicts that view" if returning else "Path decoded from [z_agg; motion]"
-    )
+    title = TITLES[prefix]
     figure.suptitle(f"{title} ({results['split']} split)", fontsize=11)
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3, frameon=False, fontsize=9)

@@ -192,6 +192,11 @@ class TrainConfig:
             raise ValueError("paths have no effect without a path memory: set model.memory.layers, or leave them out")
         if self.paths.count < 1 or not 0 <= self.paths.swapped <= 1:
             raise ValueError(f"paths.count must be at least 1 and paths.swapped in [0, 1], got {self.paths}")
+        if self.model.method == "vicreg-traj" and low + self.replay.targets < 3:
+            raise ValueError(
+                "method vicreg-traj needs windows of at least 3 views, and these may have "
+                f"{low} + {self.replay.targets}: raise replay.context or replay.targets"
+            )
         if self.from_reference and self.model.method != "seq-jepa":
             raise ValueError(f"published checkpoints are seq-JEPAs, not {self.model.method}: leave from_reference out")
         self._check_world()

@@ -34,7 +34,7 @@ Each measure is `{"value", "low", "high"}` with a 95 % bootstrap interval over h
   `chance`. Its controls: `view_return_V_last_view`, from the last view alone, which needs no memory of the path;
   `view_return_V_no_motions`, with the motions of another sequence; `view_return_V_other_path`, with the motion back
   alone the true one, so that places must be recognised by sight. Only the excess over all is path integration.
-  `recall_V` and its controls: the same by the path memory, of a model that has one.
+  `recall_V` and its controls: the same by the path memory, of a model that has one for paths of V views.
 - `path_r2_M`: R2 of the path over M motions from [z_agg; last motion], to be read against its controls:
   `path_r2_M_no_motions` and `path_r2_M_no_vision` with embedded motions, or z, set to zero, and under `controls`
   `path_r2_M_raw_motions` from the raw motions alone. Of seq-JEPA only.
@@ -275,8 +275,9 @@ def _measures(
     if model.predicts:
         yield "predictor", bound(predictor_quality, material, 3)
         yield "motion_rank", bound(motion_rank, material, 3)
+    longest = model.memory.longest if isinstance(model, SeqJEPA) and model.memory is not None else 0
     for v in plan.return_views:
-        for name, asked, recall in (("view_return", model.predicts, False), ("recall", model.memory is not None, True)):
+        for name, asked, recall in (("view_return", model.predicts, False), ("recall", v <= longest, True)):
             if asked:
                 yield f"{name}_{v}", bound(view_return, material, v, recall=recall)
                 for control in get_args(ReturnControl):

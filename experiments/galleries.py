@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .config import make_world
-from .evaluate import EvaluateConfig, Plan, make_material
+from .evaluate import Plan, make_material
 from .grid_runs import GridRun
 from .measure import Material, Subject, nearest_views, pooled_views
 from .report import new_figure, save_figure
@@ -38,8 +38,7 @@ def gallery_figures(runs: Sequence[GridRun], out: Path) -> None:
     for folder in ("projections", "retrievals"):
         (out / folder).mkdir(exist_ok=True)
     for run in runs:
-        evaluation = EvaluateConfig(run=run.folder, split=run.split, device=run.config.device)
-        material = make_material(run.config, evaluation, PLAN)
+        material = make_material(run.config, run.evaluation, PLAN)
         subject = material.subject(load_model(run.folder, run.config.device)[0])
         measured = load_results(run.folder, run.results.name)["trained"]
         title = f"{run.arm}, seed {run.seed}"
@@ -72,11 +71,11 @@ def pose_angle(motion_kind: str, poses: np.ndarray) -> tuple[np.ndarray, str]:
     Rotations: the angle about the vertical axis, the last of the extrinsic xyz Euler angles. Saccades: the horizontal
     place.
     """
-    if motion_kind != "rotation":
+    if motion_kind == "translation":
         return poses[..., 0], "horizontal place (image units)"
     from scipy.spatial.transform import Rotation
 
-    flat = Rotation.from_quat(poses.reshape(-1, 4)).as_euler("xyz", degrees=True)[:, 2]
+    flat = Rotation.from_quat(poses[..., :4].reshape(-1, 4)).as_euler("xyz", degrees=True)[:, 2]
     return flat.reshape(poses.shape[:-1]), "angle about the vertical axis (degrees)"
 
 
@@ -93,7 +92,7 @@ def _draw_projections(
     _by_class(axes[0], z, labels, classes)
     axes[0].set_title("z of one view, by class", fontsize=10)
     angle, name = pose_angle(views.motion_kind, views.poses.reshape(things * count, -1))
-    turns = np.abs(angle).max() > 90 and views.motion_kind == "rotation"
+    turns = np.abs(angle).max() > 90 and views.motion_kind != "translation"
     shown = axes[1].scatter(*z.T, c=angle, s=5, cmap="twilight" if turns else "viridis", lw=0)
     figure.colorbar(shown, ax=axes[1], label=name)
     axes[1].set_title("z of one view, by pose", fontsize=10)

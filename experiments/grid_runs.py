@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ..envs.object_rotation import RotationRange
 from ..world_model.checkpoint import latest_checkpoint, load_checkpoint
 from .config import Effort, TrainConfig
-from .evaluate import PLANS, EvaluateConfig, evaluate, result_paths
+from .evaluate import PLANS, EvaluateConfig, condition_of, evaluate, result_paths
 from .grids import Grid
 from .rehearsal import rehearse
 from .summary import load_results
 from .train import load_config, save_config, train
+from .view_sets import Fixations, own_fixations
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,22 @@ class GridRun:
     """Held-out things that it is scored on."""
     effort: Effort
     """How thoroughly it is evaluated."""
+    rotation: RotationRange | None = None
+    """Orientations of the held-out views: those of the first arm in its world, so that all are measured alike."""
+    fixations: Fixations | None = None
+    """Where views fixate, likewise."""
+
+    @property
+    def evaluation(self) -> EvaluateConfig:
+        """How it is evaluated."""
+        return EvaluateConfig(
+            run=self.folder,
+            split=self.split,
+            effort=self.effort,
+            rotation=self.rotation,
+            fixations=self.fixations,
+            device=self.config.device,
+        )
 
     @property
     def failure(self) -> Path:
@@ -45,8 +63,8 @@ class GridRun:
 
     @property
     def results(self) -> Path:
-        """The file of its results on `split`."""
-        return result_paths(self.folder, self.split)[0]
+        """The file of its results."""
+        return result_paths(self.folder, self.split, condition_of(self.evaluation, self.config))[0]
 
 
 def planned_runs(grid: Grid, out: Path, split: Literal["validation", "test"]) -> list[GridRun]:
@@ -56,13 +74,16 @@ def planned_runs(grid: Grid, out: Path, split: Literal["validation", "test"]) ->
         ValueError: if one was begun with other settings than the grid gives it now.
     """
     runs = []
+    first: dict[str, TrainConfig] = {}  # of each world
     for seed in grid.seeds:
         for arm in grid.arms:
             config, folder = (
                 replace(grid.config(arm, seed), folder=str(out / "runs")),
                 out / "runs" / f"{arm}-seed{seed}",
             )
-            runs.append(GridRun(arm, seed, config, folder, split, grid.effort))
+            leader = first.setdefault(config.world, config)
+            rotation = leader.rotation.rotation if leader.world == "rotation" else None
+            runs.append(GridRun(arm, seed, config, folder, split, grid.effort, rotation, own_fixations(leader)))
             begun = (folder / "config.json").exists()
             if begun and replace(load_config(folder), folder=config.folder) != config:
                 raise ValueError(
@@ -115,7 +136,7 @@ def complete(run: GridRun) -> None:
         save_config(run.config, run.folder)
     if taken < run.config.learner.total_steps:
         train(run.config, run.folder, resume=taken > 0)
-    evaluate(EvaluateConfig(run=run.folder, split=run.split, effort=run.effort, device=run.config.device))
+    evaluate(run.evaluation)
 
 
 def rehearse_arms(runs: list[GridRun]) -> dict[str, float]:

@@ -175,7 +175,7 @@ CONTRASTS: dict[str, Settings] = {
     "byol": {"model.method": "byol"},
     "simclr": {"model.method": "simclr"},
     "equimod": {"model.method": "equimod"},
-    "sie": {"model.method": "sie", "model.baseline.projected_variance": 45.0},
+    "sie": {"model.method": "sie", "model.baseline.equivariance": 4.5, "model.baseline.projected_variance": 45.0},
 }
 """The main contrasts: seq-JEPA with the additions, in full and in a third of the time; without them; without actions;
 and baselines."""

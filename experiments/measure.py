@@ -274,7 +274,7 @@ def view_return(
         motions = motions[rng.permutation(len(items))]
     elif control == "other_path":
         motions = np.concatenate([motions[rng.permutation(len(items)), :-1], motions[:, -1:]], axis=1)
-    answer = (_recall if recall else _predict)(subject, items, context, motions)
+    answer = _predict(subject, items, context, motions, recall=recall)
     candidates = _targets(subject)[items[:, None], steps[:, :-1]]
     ranked = retrieval(answer, candidates, back)
     return _mean_over_things(ranked.hit_at_1, items, material.seed) | {"chance": 1 / (views - 1)}
@@ -340,15 +340,26 @@ def _aggregate(model: WorldModel, z: Tensor, motions: np.ndarray, *, batch: int 
 
 @torch.no_grad()
 def _predict(
-    subject: Subject, items: np.ndarray, context: np.ndarray, motions: np.ndarray, *, batch: int = 4096
+    subject: Subject,
+    items: np.ndarray,
+    context: np.ndarray,
+    motions: np.ndarray,
+    *,
+    recall: bool = False,
+    batch: int = 4096,
 ) -> np.ndarray:
-    """Predict from (n, M) test views after (n, M, A) motions, the last one leading to the predicted view; (n, P)."""
-    device = next(subject.model.parameters()).device
+    """Predict from (n, M) test views after (n, M, A) motions, the last one leading to the predicted view; (n, P).
+
+    By the path memory where `recall`.
+    """
+    model = subject.model
+    device = next(model.parameters()).device
     z = subject.test.online[items[:, None], context]
     parts = []
     for i in range(0, len(z), batch):
-        moved = torch.from_numpy(motions[i : i + batch]).to(device)
-        parts.append(subject.model.predict_from(z[i : i + batch].to(device), moved[:, :-1], moved[:, -1]).float().cpu())
+        seen, moved = z[i : i + batch].to(device), torch.from_numpy(motions[i : i + batch]).to(device)
+        ask = model.recall if recall else model.predict_from
+        parts.append(ask(seen, moved[:, :-1], moved[:, -1]).float().cpu())
     return torch.cat(parts).numpy()
 
 
@@ -366,21 +377,6 @@ def _nearness(
         prediction = subject.model.predict_from(z[rows].to(device), moved, asked)
         target = subject.model.as_target(targets[rows].to(device))[:, None]
         parts.append(torch.cosine_similarity(prediction.float(), target.float(), dim=-1).cpu())
-    return torch.cat(parts).numpy()
-
-
-@torch.no_grad()
-def _recall(
-    subject: Subject, items: np.ndarray, context: np.ndarray, motions: np.ndarray, *, batch: int = 4096
-) -> np.ndarray:
-    """As `_predict`, by the path memory."""
-    device = next(subject.model.parameters()).device
-    z = subject.test.online[items[:, None], context]
-    parts = []
-    for i in range(0, len(z), batch):
-        moved = torch.from_numpy(motions[i : i + batch]).to(device)
-        recalled = subject.model.recall(z[i : i + batch].to(device), moved[:, :-1], moved[:, -1])
-        parts.append(recalled.float().cpu())
     return torch.cat(parts).numpy()
 
 

@@ -77,7 +77,7 @@ def _measuring(config: TrainConfig, effort: Effort, world: World, model: WorldMo
     evaluated = plan.fit_things * plan.fit_views + plan.test_things * plan.test_views
     x = rng.normal(size=(1_024, 2 * model.config.z_dim)).astype(np.float32)
     y, labels = x[:, : world.motion_space.shape[0]], np.arange(len(x)) % len(world.class_names)
-    hidden = 1_024 if world.motion_kind == "rotation" else None
+    hidden = None if world.motion_kind == "translation" else 1_024
     regress = _timed(lambda: regression_probe(x, y, x, y, hidden=hidden, epochs=1)) / len(x) * REGRESSION_EPOCHS
     classify = _timed(lambda: linear_probe(x, labels, x, labels, num_classes=len(world.class_names), epochs=5))
     classify *= CLASSIFIER_EPOCHS / 5 / len(x)

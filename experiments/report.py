@@ -114,7 +114,11 @@ def _draw_accuracy(axes: Any, results: dict[str, Any]) -> None:
 
 def _draw_returns(axes: Any, results: dict[str, Any]) -> None:
     _draw_curve(axes, results["trained"], "view_return_", "trained", _COLORS["trained"])
-    for suffix, label, style in (("_last_view", "last view alone", "--"), ("_no_motions", "no motions", ":")):
+    for suffix, label, style in (
+        ("_last_view", "last view alone", "--"),
+        ("_no_motions", "motions of another path", ":"),
+        ("_other_path", "another path, true way back", "-."),
+    ):
         _draw_curve(axes, results["trained"], "view_return_", label, _COLORS["control"], suffix=suffix, style=style)
     _draw_curve(axes, results["untrained"], "view_return_", "untrained", _COLORS["untrained"])
     numbers = measured_numbers(results["trained"], "view_return_", "")

@@ -105,10 +105,14 @@ class Trainer:
         world, model = self.envs.world, self.learner.model
         (motion_dim,), channels = world.motion_space.shape, world.glimpse_space.shape[2]
         published = published_model(read_published(reference), world.motion_kind, motion_dim, channels)
+        own, theirs = model.config.to_dict(), published.config.to_dict()
+        if own["heads"] != theirs["heads"]:  # which no shape tells
+            raise ValueError(f"published models have {theirs['heads']} attention heads: set --model.heads likewise")
+        if own["memory"]["layers"]:
+            raise ValueError("published models have no path memory: leave --model.memory out")
         try:
             model.load_state_dict(published.state_dict())
         except RuntimeError as error:
-            own, theirs = model.config.to_dict(), published.config.to_dict()
             names = ("encoder", "z_dim", "motion_embedding", "layers", "predictor_hidden", "condition")
             differing = [f"{name} {theirs[name]}, not {own[name]}" for name in names if own[name] != theirs[name]]
             raise ValueError(

@@ -131,6 +131,8 @@ def calibrate_untrained(model: WorldModel, view_set: ViewSet, *, batch: int = 25
         views = normalize_views(view_set.views[items, steps], device=device)
         motions = torch.from_numpy(view_set.motions(items, steps[:-1], steps[1:])).to(device)
         labels = torch.from_numpy(view_set.labels[items[:, 0]]).to(device)
-        model(views, motions, **({"labels": labels} if model.needs_labels else {}))
+        z = model(views, motions, **({"labels": labels} if model.needs_labels else {})).z
+        if model.memory is not None:  # a forward pass without paths leaves it out
+            model.recall(z, motions[:, :-1], motions[:, -1])
     model.eval()
     model.update_target(0.0)

@@ -11,7 +11,7 @@ import pytest
 from glimpseworld.experiments import compare, galleries, grid_runs
 from glimpseworld.experiments import evaluate as evaluation
 from glimpseworld.experiments import train as training
-from glimpseworld.experiments.compare_figures import comparison_figures, context_groups
+from glimpseworld.experiments.compare_figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
 from glimpseworld.experiments.galleries import pose_angle, project
 from glimpseworld.experiments.grids import Grid
 from glimpseworld.experiments.measure import Material
@@ -167,6 +167,22 @@ def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tin
     failed.write_text(message)
 
 
+def test_arms_of_one_world_are_measured_where_the_first_one_looks(tmp_path):
+    """Unlike, they could not be pooled: a comparison of the saliency agent with the random one ended there."""
+    ood = {"rotation.rotation": "ood"}
+    gaze = {"preset": "quick-saccade"}
+    arms = {"plus": {}, "turned": ood, "saliency": gaze, "random": {**gaze, "agent": "random"}}
+    runs = grid_runs.planned_runs(Grid("mixed", "quick", arms, seeds=(0,)), tmp_path, "validation")
+    looked = {run.arm: (run.evaluation.rotation, run.evaluation.fixations, run.results.name) for run in runs}
+    own = runs[0].config.rotation.rotation
+    assert looked == {
+        "plus": (own, None, "results-validation.json"),
+        "turned": (own, None, f"results-validation-{own}.json"),
+        "saliency": (None, "saliency", "results-validation.json"),
+        "random": (None, "saliency", "results-validation-saliency.json"),
+    }
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(tiny, tmp_path, monkeypatch):
     grid = replace(Grid(**{**GRID, "seeds": (0,)}), arms={"both": {}})
     (run,) = grid_runs.planned_runs(grid, tmp_path, "test")
@@ -214,6 +230,15 @@ def test_arms_that_differ_in_context_alone_make_a_heat_map(tiny, tmp_path):
     assert_drawn(tmp_path / "context.png")
 
 
+def test_a_path_memory_is_drawn_with_all_its_controls(tmp_path):
+    suffixes = {"", "_last_view", "_no_motions", "_other_path"}
+    assert suffixes == {suffix for group, suffix, *_ in RETURN_CURVES if group == "trained"}
+    scores = {f"recall_{n}{suffix}": {"mean": 1 / n, "low": 0.1, "high": 0.9} for n in (3, 4, 6) for suffix in suffixes}
+    arms = {"memory": {"trained": scores, "untrained": scores}, "plus": {"trained": {}, "untrained": {}}}
+    _draw_curves({"split": "test", "arms": arms}, tmp_path / "recall.png", "recall_", RETURN_CURVES)
+    assert_drawn(tmp_path / "recall.png")
+
+
 def test_projections_keep_what_is_far_apart_apart():
     rng = np.random.default_rng(0)
     groups = np.repeat([0, 1], 40)
@@ -227,5 +252,7 @@ def test_the_angle_that_poses_are_coloured_by():
     quarter = np.array([[0, 0, np.sin(np.pi / 4), np.cos(np.pi / 4)]])  # xyzw, 90 degrees about z
     angle, name = pose_angle("rotation", quarter)
     assert angle == pytest.approx([90.0]) and "vertical" in name
-    place, name = pose_angle("saccade", np.array([[0.25, -0.5]]))
+    coloured = np.concatenate([quarter, [[0.3, 0.6]]], axis=1)
+    assert pose_angle("rotation-colour", coloured)[0] == pytest.approx([90.0])
+    place, name = pose_angle("translation", np.array([[0.25, -0.5]]))
     assert place == pytest.approx([0.25]) and "horizontal" in name

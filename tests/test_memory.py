@@ -178,6 +178,7 @@ def test_what_cannot_be_recalled_is_told():
     ("make", "message"),
     [
         (lambda: MemoryConfig(layers=-1), "layers >= 0"),
+        (lambda: MemoryConfig(longest=4), "have no effect"),
         (lambda: SeqJEPA(replace(REMEMBERS, memory=MemoryConfig(layers=1, heads=5))), "24 entries.*5 heads"),
         (lambda: replace(REMEMBERS, motion_dim=0), "integrates motions"),
     ],

@@ -26,6 +26,7 @@ from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, evaluate, ma
 from glimpseworld.experiments.train import Trainer, load_config, load_model, save_config, train
 from glimpseworld.world_model.checkpoint import CheckpointError
 from glimpseworld.world_model.learner import LearnerConfig
+from glimpseworld.world_model.memory import MemoryConfig
 from glimpseworld.world_model.objectives import Objective
 from glimpseworld.world_model.views import normalize_views
 
@@ -186,8 +187,13 @@ def test_training_begins_from_a_published_checkpoint(tmp_path, tree, checkpoint)
     assert torch.equal(model.predictor.output.weight, weights["predictor.3.weight"])
     assert torch.equal(model.target_encoder.layer4[1].conv2.weight, weights["target_encoder.layer4.1.conv2.weight"])
     assert not torch.equal(fresh, model.predictor.output.weight)
-    with pytest.raises(ValueError, match=r"layers 3, not 2"):
-        Trainer(replace(config, model=replace(REFERENCE, layers=2)), tmp_path).begin_from(checkpoint)
+    for changes, message in (
+        ({"layers": 2}, "layers 3, not 2"),
+        ({"heads": 8}, "4 attention heads"),
+        ({"memory": MemoryConfig(layers=1)}, "no path memory"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Trainer(replace(config, model=replace(REFERENCE, **changes)), tmp_path).begin_from(checkpoint)
 
 
 def test_a_run_begins_from_its_checkpoint_once(tmp_path, tree, monkeypatch):

@@ -188,6 +188,13 @@ def test_what_is_saved_is_everything(tmp_path):
     assert other.glimpses == trainer.glimpses
 
 
+def test_a_path_memory_is_asked_about_no_longer_paths_than_it_holds():
+    config = replace(TINY, model=replace(TINY.model, memory=MemoryConfig(layers=1, heads=2, longest=3, hidden=16)))
+    model = new_model(model_config(config, make_world(config, "train")))
+    names = [name for name, _ in measures_of(None, model, None, SMALL_PLAN)]  # pyright: ignore[reportArgumentType]
+    assert "recall_3" in names and "recall_4" not in names and "view_return_4" in names
+
+
 def test_a_run_with_a_path_memory_resumes_and_is_measured(tmp_path, monkeypatch):
     monkeypatch.setitem(PLANS, "quick", SMALL_PLAN)
     memory = MemoryConfig(layers=1, heads=2, longest=6, hidden=16)
@@ -310,6 +317,10 @@ def test_damaged_and_missing_runs_are_named(finished, tmp_path):
         ({"batch_size": 0}, "batch_size"),
         ({"glimpses_per_update": 0.0}, "glimpses_per_update"),
         ({"replay": ReplayOptions(context=(3, 2))}, "context"),
+        (
+            {"model": ModelOptions("vicreg-traj"), "replay": ReplayOptions(200, (1, 3), targets=1)},
+            "windows of at least 3 views, and these may have 1 \\+ 1",
+        ),
     ],
 )
 def test_settings_that_do_not_fit(options, message):

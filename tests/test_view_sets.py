@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from glimpseworld.envs.images import ImageSet
@@ -11,7 +12,9 @@ from glimpseworld.envs.saccade import SaccadeWorld
 from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, TrainConfig
 from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, condition_of, make_material, result_paths
 from glimpseworld.experiments.measure import Material
-from glimpseworld.experiments.view_sets import SCANPATH, ViewSet, make_view_set, own_fixations
+from glimpseworld.experiments.view_sets import SCANPATH, ViewSet, calibrate_untrained, make_view_set, own_fixations
+from glimpseworld.world_model.memory import MemoryConfig
+from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
 
 LEFT, RIGHT = (-0.55, 0.05), (0.55, -0.15)
 PLAN = Plan(30, 30, 10, 10, 100, 100, (1,), (2,), (3,))
@@ -145,3 +148,21 @@ def test_results_of_another_condition_are_kept_apart(gazing, tmp_path):
         condition_of(replace(asked, rotation="ood"), gazing)
     with pytest.raises(ValueError, match="of the world of saccades"):
         condition_of(replace(asked, fixations="uniform"), rotating)
+
+
+def test_calibration_gives_every_batchnorm_the_statistics_of_what_it_sees():
+    """The path memory's too, and those of targets; no weight is changed."""
+    torch.manual_seed(0)
+    memory = MemoryConfig(layers=1, heads=2, longest=4, hidden=8)
+    sizes = {"size": 16, "z_dim": 8, "motion_dim": 2, "motion_embedding": 8, "layers": 1, "heads": 2}
+    model = SeqJEPA(SeqJEPAConfig(**sizes, predictor_hidden=8, memory=memory))
+    weights = {name: value.clone() for name, value in model.named_parameters()}
+    rng = np.random.default_rng(0)
+    seen = rng.integers(0, 256, (12, 4, 16, 16, 3), dtype=np.uint8)
+    calibrate_untrained(model, ViewSet(seen, rng.normal(size=(12, 4, 2)), np.arange(12) % 3, "translation", 3))
+    assert not model.training
+    norms = {name: part for name, part in model.named_modules() if hasattr(part, "running_var")}
+    assert {name.split(".")[0] for name in norms} >= {"encoder", "target_encoder", "motion_embedding", "memory"}
+    for name, norm in norms.items():
+        assert (norm.running_var != 1).all(), name
+    assert all((value == weights[name]).all() for name, value in model.named_parameters())

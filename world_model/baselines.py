@@ -285,6 +285,8 @@ def _compose(kind: MotionKind, a: Tensor, b: Tensor) -> Tensor:
     """Do `a`, then `b`, both (..., A): `motion.compose` on tensors, which may live on any device."""
     if kind == "translation":
         return a + b
+    if kind == "rotation-colour":
+        return torch.cat([_compose("rotation", a[..., :4], b[..., :4]), a[..., 4:] + b[..., 4:]], dim=-1)
     (av, aw), (bv, bw) = a.split([3, 1], dim=-1), b.split([3, 1], dim=-1)
     vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
     product = torch.cat([vector, aw * bw - (av * bv).sum(-1, keepdim=True)], dim=-1)

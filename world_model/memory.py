@@ -22,7 +22,7 @@ class MemoryConfig:
         hidden: Hidden units of its predictor.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or has no effect since there are no layers.
     """
 
     layers: int = 0
@@ -33,6 +33,8 @@ class MemoryConfig:
     def __post_init__(self) -> None:
         if self.layers < 0 or self.heads < 1 or self.longest < 2 or self.hidden < 1:
             raise ValueError(f"expected layers >= 0, heads >= 1, longest >= 2 and hidden >= 1, got {self}")
+        if not self.layers and (self.heads, self.longest, self.hidden) != (4, 8, 512):
+            raise ValueError(f"without layers there is no path memory, and its other sizes have no effect, got {self}")
 
 
 class PathMemory(nn.Module):

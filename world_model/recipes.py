@@ -107,11 +107,12 @@ RECIPES: dict[BaselineName, Recipe] = {
     "equimod": Recipe(
         {"invariance": Branch("info-nce"), "equivariance": Branch("info-nce", predictor="motion")}, temperature=0.1
     ),
-    # Garrido et al. 2023: the equivariant term weighs 4.5 times the invariant one.
+    # Garrido et al. 2023: weights 10, 4.5, 10 and 1; their code has the 4.5 as a factor of 0.45 on 10. With ten times
+    # that the projections collapse: the variance term cannot hold against it.
     "sie": Recipe(
         {
             "invariance": Branch("mse", part="first", weight=10.0),
-            "equivariance": Branch("mse", part="second", predictor="hypernetwork", weight=45.0),
+            "equivariance": Branch("mse", part="second", predictor="hypernetwork", weight=4.5),
         },
         variance=10.0,
         covariance=1.0,
@@ -148,10 +149,9 @@ class BaselineOptions:
 
     equivariance: float | None = None
     """Weight of the equivariant term relative to the invariant one, for methods with both; None is the method's own: 1
-    for EquiMod, 4.5 for SIE."""
+    for EquiMod, 0.45 for SIE."""
     projected_variance: float | None = None
-    """Weight of the variance term on the projections of VICReg and SIE; None is the method's own, 10. Small batches
-    need more: their covariances are noisy, and cost less the smaller the projections are."""
+    """Weight of the variance term on the projections of VICReg and SIE; None is the method's own, 10."""
 
     def __post_init__(self) -> None:
         if self.equivariance is not None and self.equivariance <= 0:
