@@ -172,11 +172,11 @@ def _with_hills(
     """Set far hills before the sky; air hides most of their colour."""
     if not scenery.hills:
         return sky
-    azimuth = np.arctan2(rays[0], rays[1])
+    azimuth = rays[0] / rays[1]  # small angles
     row = np.zeros_like(azimuth)
     profile = _noise(scenery.tile, azimuth * 5 + 7, row + 3) + 0.35 * _noise(scenery.tile, azimuth * 17, row + 9)
     ridge = scenery.hills * np.clip(0.5 + 0.4 * profile, 0, 1)
-    cover = np.clip((ridge - np.arcsin(rays[2])) * view.focal + 0.5, 0, 1)
+    cover = np.clip((ridge - rays[2]) * view.focal + 0.5, 0, 1)
     hills = airlight + (_HILL - airlight) * 0.45
     return sky + (hills - sky) * cover[..., None]
 
@@ -185,7 +185,7 @@ def _ground(rays: np.ndarray, distance: np.ndarray, view: LandscapeView, scenery
     """Return the ground's colours in full sun, (side, side, 3)."""
     x, y = rays[0] * distance, rays[1] * distance
     # A pixel covers distance / focal across and distance^2 / focal along the ground: what is finer than that, it blurs.
-    footprint = distance**1.5 / view.focal
+    footprint = distance * np.sqrt(distance) / view.focal
     pattern, slope = _PATTERNS[scenery.ground.pattern](x, y, footprint, scenery)
     patches = _layer(scenery.tile, x + 11, y + 5, 5.0, footprint)
     blend = np.clip(0.5 + 0.28 * pattern + 0.1 * patches, 0, 1)[..., None]
@@ -193,7 +193,8 @@ def _ground(rays: np.ndarray, distance: np.ndarray, view: LandscapeView, scenery
     albedo = (dark + (light - dark) * blend) * scenery.tint.astype(np.float32)
     sunlight = np.clip(scenery.sun[2] + scenery.ground.relief * slope, 0.05, 1.2)[..., None]
     mirrored = rays * np.array([1, 1, -1], np.float32)[:, None, None]
-    fresnel = (1 - np.clip(-rays[2], 0, 1)) ** 5 * scenery.sheen
+    grazing = 1 - np.clip(-rays[2], 0, 1)
+    fresnel = grazing**2 * grazing**2 * grazing * scenery.sheen  # Schlick's approximation
     return albedo * (SUN * sunlight + SKYLIGHT) + _clear_sky(mirrored, scenery) * fresnel[..., None]
 
 
@@ -222,7 +223,7 @@ def _slabs(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scenery
     along, across = math.sin(scenery.heading), math.cos(scenery.heading)
     u, v = (x * across + y * along) / grain, (y * across - x * along) / grain
     seen = _seen(grain, footprint)
-    shade = tile[:: _STEPS, :: _STEPS][np.floor(u).astype(np.int64) % _TILE, np.floor(v).astype(np.int64) % _TILE] * seen
+    shade = tile[::_STEPS, ::_STEPS][np.floor(u).astype(np.int64) % _TILE, np.floor(v).astype(np.int64) % _TILE] * seen
     joint = np.minimum(np.abs(u - np.round(u)), np.abs(v - np.round(v)))
     gap = np.clip(1 - (joint - 0.03) * grain / np.maximum(footprint, 0.02), 0, 1) * seen
     return 0.5 * shade - 2.2 * gap + 0.4 * _layer(tile, x, y, grain / 6, footprint), np.zeros_like(x)
@@ -256,6 +257,6 @@ def _noise(tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return smooth noise that varies over a unit of x and y, about standard normal; it repeats after `_TILE`."""
     import cv2
 
-    at_x = np.mod(x * _STEPS, len(tile), dtype=np.float32)
-    at_y = np.mod(y * _STEPS, len(tile), dtype=np.float32)
+    turns_x, turns_y = x / _TILE, y / _TILE
+    at_x, at_y = (turns_x - np.floor(turns_x)) * len(tile), (turns_y - np.floor(turns_y)) * len(tile)
     return cv2.remap(tile, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)

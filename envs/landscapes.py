@@ -131,7 +131,7 @@ def _draw_view(rng: np.random.Generator) -> LandscapeView:
 
 
 def _place_main(mesh: RayMesh, view: LandscapeView, rng: np.random.Generator) -> Standing:
-    """Stand an object where it is wholly in the image: the first that is of what is drawn, else the smallest centred."""
+    """Stand an object where it is wholly in the image: the first such draw, or else a small one in the middle."""
     for _ in range(_TRIES):
         span, x, yaw = rng.uniform(*SPANS), rng.uniform(0, SIDE), rng.uniform(-math.pi, math.pi)
         standing = _stand(mesh, view, x, span, rng.uniform(*SIZES), yaw)
