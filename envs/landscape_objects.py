@@ -94,7 +94,7 @@ def draw_object(standing: Standing, backdrop: Backdrop, view: LandscapeView, sce
     total = samples.reshape(rows // _FINE, _FINE, columns // _FINE, _FINE, 4).sum(axis=(1, 3)) / _FINE**2
     window = slice(low[1], high[1]), slice(low[0], high[0])
     alpha = total[..., 3:]
-    distance = np.linalg.norm(standing.centre - EYE, keepdims=True).astype(np.float32)
+    distance = np.array([np.linalg.norm(standing.centre - EYE)], np.float32)
     seen = veil(total[..., :3] / np.maximum(alpha, 1e-6), distance, backdrop.airlight[window], scenery)
     backdrop.image[window] += (seen - backdrop.image[window]) * alpha
     cover[window] = alpha[..., 0]

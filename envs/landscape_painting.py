@@ -16,6 +16,7 @@ from .landscape_views import LandscapeView
 SUN_AZIMUTH = (math.radians(20), math.radians(80))
 """Range of the sun's direction, radians to the left of straight ahead."""
 SUN_ELEVATION = (math.radians(20), math.radians(50))
+"""Range of its elevation, radians. Its disc, hardly ever in view, is not painted, only the bright sky around it."""
 VISIBILITY = (60.0, 250.0)
 """Range of the distance, in heights of the eye, over which air hides all but 1/e of the contrast."""
 FARTHEST = 400.0
@@ -29,6 +30,8 @@ _HORIZON = np.array([0.42, 0.56, 0.72], np.float32)
 _AUREOLE = np.array([0.085, 0.080, 0.070], np.float32)
 _CLOUD = np.array([0.62, 0.63, 0.66], np.float32)
 _HILL = np.array([0.055, 0.075, 0.045], np.float32)
+_CLOUDS = ((3.0, 1.0), (1.4, 0.55), (0.65, 0.3), (0.3, 0.16))
+"""Size and weight of each layer of the clouds' noise."""
 _TILE = 64
 """Cells along a side of the random tile that every noise repeats."""
 _STEPS = 4
@@ -162,14 +165,10 @@ def _with_clouds(sky: np.ndarray, rays: np.ndarray, scenery: Scenery) -> np.ndar
     return sky + (bright - sky) * cover[..., None]
 
 
-_CLOUDS = ((3.0, 1.0), (1.4, 0.55), (0.65, 0.3), (0.3, 0.16))
-"""Size and weight of each layer of the clouds' noise."""
-
-
 def _with_hills(
     sky: np.ndarray, airlight: np.ndarray, rays: np.ndarray, view: LandscapeView, scenery: Scenery
 ) -> np.ndarray:
-    """Set far hills before the sky; air hides most of their colour."""
+    """Set far hills before the sky; air hides more than half of their contrast."""
     if not scenery.hills:
         return sky
     azimuth = rays[0] / rays[1]  # small angles
@@ -199,6 +198,7 @@ def _ground(rays: np.ndarray, distance: np.ndarray, view: LandscapeView, scenery
 
 
 def _tufts(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scenery) -> tuple[np.ndarray, np.ndarray]:
+    """Return bumps of two sizes, and how much the larger face the sun."""
     tile, grain = scenery.tile, scenery.grain
     coarse = _layer(tile, x, y, grain, footprint)
     fine = _layer(tile, x + 3, y + 7, grain / 2.7, footprint)
@@ -208,6 +208,7 @@ def _tufts(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scenery
 
 
 def _furrows(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scenery) -> tuple[np.ndarray, np.ndarray]:
+    """Return parallel waves, a little bent, and how much they face the sun."""
     tile, grain = scenery.tile, 1.6 * scenery.grain
     along, across = math.sin(scenery.heading), math.cos(scenery.heading)
     bend = 0.25 * _layer(tile, x, y, 1.5, footprint)
@@ -219,6 +220,7 @@ def _furrows(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scene
 
 
 def _slabs(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scenery) -> tuple[np.ndarray, np.ndarray]:
+    """Return square slabs of differing shade with dark joints; they are level."""
     tile, grain = scenery.tile, scenery.grain
     along, across = math.sin(scenery.heading), math.cos(scenery.heading)
     u, v = (x * across + y * along) / grain, (y * across - x * along) / grain
@@ -229,6 +231,8 @@ def _slabs(x: np.ndarray, y: np.ndarray, footprint: np.ndarray, scenery: Scenery
     return 0.5 * shade - 2.2 * gap + 0.4 * _layer(tile, x, y, grain / 6, footprint), np.zeros_like(x)
 
 
+# Of points x and y (…) of the ground and what a pixel covers there: the shade, about standard normal, and the slope
+# towards the sun, about within -1 and 1.
 _PATTERNS = {"tufts": _tufts, "furrows": _furrows, "slabs": _slabs}
 
 

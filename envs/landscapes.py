@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .ray_mesh import RayMesh
 
 FIELD_OF_VIEW = (math.radians(45), math.radians(60))
+"""Range of the lens's, between the middles of opposite sides, radians; its falloff (cos^4) goes with it."""
 HORIZON = (0.28, 0.44)
 """Range of the horizon's height in the middle of the image, from the top, as a share of the side."""
 ROLL = math.radians(3)
@@ -32,6 +33,7 @@ SIZES = (1.0, 1.7)
 FAR_OBJECTS = 3
 """At most so many small objects stand behind."""
 _FAR_SPANS = (7, 16)
+"""Range of the longer side of their boxes in pixels."""
 _EXPOSURE = (-0.3, 0.3)
 """Range of the exposure in stops around the camera's automatic one."""
 _NOISE = 2.0
@@ -39,6 +41,7 @@ _NOISE = 2.0
 _GREY = 0.33
 """What the automatic exposure makes of the mean light, before tones."""
 _TRIES = 40
+"""Places, sizes and turns drawn for the main object before it takes a safe one."""
 
 
 def load_landscapes(split: Split) -> ImageSet:
@@ -56,7 +59,7 @@ def load_landscapes(split: Split) -> ImageSet:
 
     recipe = {
         "name": f"landscapes-{split}",
-        "version": 1,
+        "version": 1,  # raise when a change here or in what paints changes any photograph
         "objects": OBJECTS_VERSION,
         "families": list(FAMILIES),
         "side": SIDE,

@@ -28,11 +28,14 @@ def sets(tmp_path_factory):
         yield {**sets, "again": load_images("landscapes", "test")}
 
 
+def horizon_in_row_32():
+    return LandscapeView(SIDE, math.radians(50), math.atan(math.tan(math.radians(25)) / 3), 0.0)
+
+
 @pytest.fixture(scope="module")
 def backdrops():
-    """Twelve landscapes without objects, two of each kind of ground, each with its horizon level in row 32."""
-    rng = np.random.default_rng(5)
-    view = LandscapeView(SIDE, math.radians(50), math.atan(math.tan(math.radians(25)) / 3), 0.0)
+    """Twelve landscapes without objects, two of each kind of ground."""
+    rng, view = np.random.default_rng(5), horizon_in_row_32()
     sceneries = [dataclasses.replace(Scenery.draw(rng), ground=ground) for ground in [*GROUNDS.values()] * 2]
     return [(scenery, paint(view, scenery)) for scenery in sceneries]
 
@@ -87,8 +90,7 @@ def test_upper_rows_are_brighter_and_bluer_than_lower_ones(sets):
 def test_the_sun_at_the_left_brightens_that_side_of_sky_and_ground(backdrops):
     for scenery, backdrop in backdrops:
         clear = dataclasses.replace(scenery, cloudiness=-1.0, hills=0.0, ground=scenery.ground._replace(relief=0.0))
-        view = LandscapeView(SIDE, math.radians(50), math.atan(math.tan(math.radians(25)) / 3), 0.0)
-        light = paint(view, clear).image.mean(axis=2)
+        light = paint(horizon_in_row_32(), clear).image.mean(axis=2)
         assert light[:28, :24].mean() > 1.15 * light[:28, -24:].mean()
         assert backdrop.airlight[40, 0].mean() > 1.1 * backdrop.airlight[40, -1].mean()
     lower = np.mean([backdrop.image[40:].mean(axis=(0, 2)) for _, backdrop in backdrops], axis=0)
