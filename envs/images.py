@@ -24,7 +24,7 @@ from .image_formats import (
 )
 from .splits import SPLITS, Split
 
-BUILT_IN = ("scenes", "search-easy", "search", "search-hard", "textures")
+BUILT_IN = ("scenes", "landscapes", "search-easy", "search", "search-hard", "textures")
 REMEMBERED_MAPS = 4096
 """Saliency maps that a set computed and keeps."""
 
@@ -115,6 +115,8 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
         source: what is built in, generated at first use:
 
             - "scenes": one object on a textured ground, 96 x 96, with its box.
+            - "landscapes": one object, with its box, and small far ones on a perspective ground under sun and sky,
+              96 x 96: what a glimpse shows tells where it lies, as in a natural photograph.
             - "search-easy", "search", "search-hard": 3, 6 or 10 objects of different classes, 128 x 128, all boxed.
             - "textures": the grounds alone, 96 x 96, of three classes.
 
@@ -148,6 +150,10 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
         from .scenes import load_scenes
 
         return load_scenes(split)
+    if source == "landscapes":
+        from .landscapes import load_landscapes
+
+        return load_landscapes(split)
     if source in BUILT_IN:
         from .search_scenes import load_search, load_textures
 

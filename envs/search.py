@@ -153,7 +153,7 @@ class SaccadeSearchEnv(ComposedEnv):
 
     ## Arguments
     - `images`: as in `GlimpseWorld/Saccade-v0`, with a box for each image: "search" (6 objects of different classes),
-      "search-easy" (3), "search-hard" (10), "scenes" (one), or an `ImageSet` that has boxes.
+      "search-easy" (3), "search-hard" (10), "scenes" or "landscapes" (one), or an `ImageSet` that has boxes.
     - `cue`: "class" or "glimpse".
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every saccade (0.05).
