@@ -98,6 +98,7 @@ class ModelOptions:
         if self.memory != MemoryConfig():
             raise ValueError(f"only a seq-jepa has a path memory, not {self.method}: leave model.memory out")
         self.baseline.check_effect(self.method)
+        self.objective.check_effect(self.method)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +101,8 @@ class Objective:
         variance: Weight of `variance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         sigreg: Weight of `sigreg_term` (Balestriero and LeCun 2025), meant to stand in for variance and covariance.
+        inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
+            embedding; a seq-JEPA's only (compare Pathak et al. 2017).
 
     Raises:
         ValueError: A weight is negative.
@@ -109,9 +112,10 @@ class Objective:
     variance: float = 0.0
     covariance: float = 0.0
     sigreg: float = 0.0
+    inverse: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "sigreg"):
+        for name in ("variance", "covariance", "sigreg", "inverse"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
 
@@ -128,13 +132,22 @@ class Objective:
         """
         return cls(standardize_targets=True, variance=0.05, covariance=0.002)
 
-    def __call__(self, prediction: Tensor, target: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def check_effect(self, method: str) -> None:
+        """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
+        for name in ("inverse",):
+            if getattr(self, name):
+                raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
+
+    def __call__(
+        self, prediction: Tensor, target: Tensor, z: Tensor, further: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
 
         Args:
             prediction: (B, K, D).
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
             z: Online embeddings of the context, (B, M, D).
+            further: Terms that the model computes itself, unweighted scalars by the name of their weight.
         """
         terms = {"cosine": cosine_loss(prediction, target)}
         loss = terms["cosine"]
@@ -147,6 +160,9 @@ class Objective:
         if self.sigreg:
             terms["sigreg"] = sigreg_term(z)
             loss = loss + self.sigreg * terms["sigreg"]
+        for name, term in (further or {}).items():
+            terms[name] = term
+            loss = loss + getattr(self, name) * term
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

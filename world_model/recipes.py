@@ -227,6 +227,7 @@ class BaselineConfig:
         if bool(self.recipe.label) != (self.num_classes > 0):
             raise ValueError(f'num_classes must be above 0 for method "supervised" and 0 for others, got {self}')
         self.options.check_effect(self.method)
+        self.objective.check_effect(self.method)
 
     @property
     def recipe(self) -> Recipe:

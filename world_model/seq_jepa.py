@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
+from .heads import InverseDynamics
 from .memory import PathMemory
 from .objectives import TargetStatistics, cosine_loss, standardize
 from .protocol import WorldModel, window_shape
@@ -72,8 +73,12 @@ class SeqJEPA(WorldModel):
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
         self.predictor = Predictor(config.token_dim, embedding_dim, config.predictor_hidden, config.z_dim)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
-        if config.memory.layers:  # last, so that all else starts with the weights it has without
+        # What is optional comes last, so that all else starts with the weights it has without.
+        if config.memory.layers:
             self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
+        self.inverse: InverseDynamics | None = None
+        if config.objective.inverse:
+            self.inverse = InverseDynamics(config.z_dim, config.motion_dim, config.predictor_hidden)
 
     def aggregate(self, z: Tensor, motions: Tensor) -> Tensor:
         """Return z_agg (B, E).
@@ -210,7 +215,10 @@ class SeqJEPA(WorldModel):
             target = standardize(target)
         else:
             target = self.as_target(target)
-        loss, terms = self.config.objective(prediction, target, z)
+        further = {}
+        if self.inverse is not None:
+            further["inverse"] = self.inverse(z[:, -1:], raw, motions[:, None, context - 1 :])
+        loss, terms = self.config.objective(prediction, target, z, further)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
             embeddings = torch.cat([self.encode_target(views[:, :context]), raw], dim=1)
