@@ -15,6 +15,7 @@ from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.recipes import BaselineConfig, BaselineName, BaselineOptions
 from ..world_model.seq_jepa import SeqJEPAConfig
+from ..world_model.settings import check_tokens
 from .worlds import (
     HELD_OUT_MEMBERS,
     AgentName,
@@ -87,14 +88,18 @@ class ModelOptions:
     """The path memory of a seq-JEPA; none with 0 layers."""
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
     """What only the baselines have."""
+    tokens: Literal["step", "pose"] = "step"
+    """What a token of a seq-JEPA carries beside its view: the motion to the next view, or the one to the last view."""
 
     def __post_init__(self) -> None:
         if self.method == "seq-jepa":
+            check_tokens(self.tokens, self.condition)
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        if self.condition != "both":
-            raise ValueError(f"model.condition has no effect with method {self.method}: leave it out")
+        for name, default in (("condition", "both"), ("tokens", "step")):
+            if getattr(self, name) != default:
+                raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         if self.memory != MemoryConfig():
             raise ValueError(f"only a seq-jepa has a path memory, not {self.method}: leave model.memory out")
         self.baseline.check_effect(self.method)
@@ -311,12 +316,14 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
     size, _, channels = world.glimpse_space.shape
     options = {f.name: getattr(config.model, f.name) for f in fields(config.model)}
     options |= {"size": size, "channels": channels, "motion_dim": world.motion_space.shape[0]}
+    options["motion_kind"] = world.motion_kind
     method, own = options.pop("method"), options.pop("baseline")
     if method == "seq-jepa":
         return SeqJEPAConfig(**options)
-    del options["condition"], options["memory"]  # which only a seq-JEPA has
+    for name in ("condition", "memory", "tokens"):  # which only a seq-JEPA has
+        del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
-    return BaselineConfig(method, motion_kind=world.motion_kind, num_classes=classes, options=own, **options)
+    return BaselineConfig(method, num_classes=classes, options=own, **options)
 
 
 def from_dict(kind: type, values: Mapping[str, Any]) -> Any:

@@ -44,9 +44,9 @@ def trained_parameters(model):
     return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
 
-@pytest.mark.parametrize("changes", [{"weights": {"inverse": 0.5}}])
+@pytest.mark.parametrize("changes", [{"weights": {"inverse": 0.5}}, {"tokens": "pose"}])
 def test_models_with_options_are_rebuilt_from_their_settings(changes):
-    model = make_model(**changes).train()
+    model = make_model(motion_kind="rotation", **changes).train()
     again = build_model(model_settings(model))
     again.load_state_dict(model.state_dict())
     assert again.config == model.config
@@ -85,6 +85,64 @@ def test_the_inverse_term_teaches_head_and_encoder_by_the_last_view_and_no_targe
     term.backward()
     trained = trained_parameters(model)
     assert {name.split(".")[0] for name in trained} == {"encoder", "inverse"}
+
+
+# --------------------------------------------------------------------------------------------------------- pose tokens
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pose_tokens_depend_on_where_views_were_seen_and_not_on_the_way(kind):
+    pose, step = (make_model(kind, motion_kind=kind, tokens=tokens).eval() for tokens in ("pose", "step"))
+    views, poses, motions = make_window(kind, context=M + 1)
+    order = [2, 0, 1, 3]  # another way through the same places, to the same last one
+    steps = motion.relative(kind, poses[:, order[:-1]], poses[:, order[1:]])
+    steps = torch.from_numpy(steps.astype(np.float32))
+    z = pose.encode(views[:, : M + 1])
+    for model, same in ((pose, True), (step, False)):
+        a, b = model.aggregate(z, motions[:, :M]), model.aggregate(z[:, order], steps)
+        assert torch.allclose(a, b, atol=1e-4) == same
+    # By hand: embeddings of the motions to the last view beside z, and zeros beside the last z.
+    to_last = motion.relative(kind, poses[:, :M], poses[:, M, None])
+    embedded = pose.motion_embedding(torch.from_numpy(to_last.astype(np.float32)))
+    torch.testing.assert_close(pose.aggregate(z, motions[:, :M]), pose.aggregator(z, embedded), atol=1e-5, rtol=1e-4)
+    assert (pose.aggregate(z, motions[:, :M]) - pose.aggregate(z, motions[:, :M].flip(0))).abs().max() > 1e-3
+
+
+def test_pose_tokens_change_no_weight_and_nothing_for_one_step():
+    pose, step = (make_model(motion_kind="rotation", tokens=tokens).eval() for tokens in ("pose", "step"))
+    check_extra_parts_come_last(pose, step)
+    views, _, motions = make_window(context=2)
+    torch.testing.assert_close(pose(views, motions, K).prediction, step(views, motions, K).prediction)
+
+
+@pytest.mark.parametrize("condition", ["both", "aggregator"])
+def test_pose_tokens_of_a_rollout_are_seen_from_the_newest_view(condition):
+    model = make_model(motion_kind="rotation", tokens="pose", condition=condition).eval()
+    views, _, motions = make_window(targets=0)
+    past, future = motions, make_window(seed=2)[2][:, :4].unflatten(1, (2, 2))  # two futures of two motions
+    z = model.encode(views)
+    found = model.rollout(z, past, future)
+    for k in range(2):
+        first = model.predict(model.aggregate(z, past), future[:, k, 0])
+        torch.testing.assert_close(found[:, k, 0], first)
+        tokens = torch.cat([z, model.as_token(first)[:, None]], dim=1)
+        z_agg = model.aggregate(tokens, torch.cat([past, future[:, k, :1]], dim=1))
+        torch.testing.assert_close(found[:, k, 1], model.predict(z_agg, future[:, k, 1]))
+
+
+def test_pose_tokens_need_motions_that_compose_and_are_seen():
+    with pytest.raises(ValueError, match="set motion_kind"):
+        replace(SMALL, tokens="pose")
+    with pytest.raises(ValueError, match="no effect with condition predictor"):
+        replace(SMALL, tokens="pose", motion_kind="rotation", condition="predictor")
+    with pytest.raises(ValueError, match="no effect with condition none"):
+        ModelOptions(tokens="pose", condition="none")
+    with pytest.raises(ValueError, match=r"model.tokens has no effect with method sie"):
+        ModelOptions(method="sie", tokens="pose")
+    with pytest.raises(ValueError, match="tokens must be one of"):
+        replace(SMALL, tokens="place")
+    with pytest.raises(ValueError, match="quaternion"):
+        replace(SMALL, motion_kind="rotation", motion_dim=2)
 
 
 def test_what_only_a_seq_jepa_with_motions_can_do_is_refused_elsewhere():

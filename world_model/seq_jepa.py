@@ -11,6 +11,7 @@ from torch import Tensor
 from .aggregator import Aggregator, MotionEmbedding, Predictor
 from .heads import InverseDynamics
 from .memory import PathMemory
+from .motion_tensors import motions_to_last
 from .objectives import TargetStatistics, cosine_loss, standardize
 from .protocol import WorldModel, window_shape
 from .reference import own_key, reference_config
@@ -176,7 +177,10 @@ class SeqJEPA(WorldModel):
         for step in range(1, horizon):
             tokens = torch.cat([tokens, self.as_token(predictions[-1]).to(z.dtype).flatten(0, 1)[:, None]], dim=1)
             steps, ahead = None, None
-            if past is not None and future is not None:
+            if self.config.tokens == "pose":  # seen from the newest view, each pose changes with every step
+                moved = [motions.repeat_interleave(candidates, 0), future_motions[:, :, :step].flatten(0, 1)]
+                steps, ahead = self._embed(torch.cat(moved, dim=1), future_motions[:, :, step].flatten(0, 1)[:, None])
+            elif past is not None and future is not None:
                 steps, ahead = torch.cat([past, future[:, :step]], dim=1), future[:, step : step + 1]
             z_agg = self.aggregator(tokens, steps if self.config.aggregator_sees_motion else None)  # (B K, E)
             predictions.append(self._predict(z_agg, ahead, 1).reshape(batch, candidates, -1))
@@ -264,6 +268,16 @@ class SeqJEPA(WorldModel):
             raise ValueError(f"shapes of the published checkpoint do not fit each other: {error}") from error
         return model
 
+    def token_motions(self, motions: Tensor) -> Tensor:
+        """Return what the tokens of all views but the last carry, before it is embedded, (B, M-1, A).
+
+        Args:
+            motions: Motions between the M views, (B, M-1, A).
+        """
+        if self.config.tokens == "step" or self.config.motion_kind is None:
+            return motions
+        return motions_to_last(self.config.motion_kind, motions)
+
     def _recall_loss(self, z: Tensor, paths: PathBatch) -> Tensor:
         """Return the loss of `paths` through views with embeddings (T, D) by the target encoder."""
         memory = self._require_memory()
@@ -283,6 +297,7 @@ class SeqJEPA(WorldModel):
             return None, None
         if not self.config.aggregator_sees_motion:
             return None, self.motion_embedding(targets)
+        context = self.token_motions(context)
         if not self.config.predictor_sees_motion:
             return self.motion_embedding(context), None
         embedded = self.motion_embedding(torch.cat([context, targets], dim=1))
@@ -292,7 +307,7 @@ class SeqJEPA(WorldModel):
         """Embed past (B, M-1, A) and future (B, K, H, A): a future motion goes to the predictor, then into a token."""
         if self.motion_embedding is None:
             return None, None
-        embedded = self.motion_embedding(torch.cat([motions, future_motions.flatten(1, 2)], dim=1))
+        embedded = self.motion_embedding(torch.cat([self.token_motions(motions), future_motions.flatten(1, 2)], dim=1))
         past, future = embedded[:, : motions.shape[1]], embedded[:, motions.shape[1] :]
         return past, future.unflatten(1, future_motions.shape[1:3])
 

@@ -8,9 +8,19 @@ from typing import Any, Literal, get_args
 
 from .encoder import EncoderName
 from .memory import MemoryConfig
+from .motion import MotionKind, check_motion_dim
 from .objectives import Objective
 
 Condition = Literal["both", "aggregator", "predictor", "none"]
+Tokens = Literal["step", "pose"]
+
+
+def check_tokens(tokens: Tokens, condition: Condition) -> None:
+    """Raise ValueError unless `tokens` is one of its kinds and has an effect under `condition`."""
+    if tokens not in get_args(Tokens):
+        raise ValueError(f"tokens must be one of {get_args(Tokens)}, got {tokens!r}")
+    if tokens == "pose" and condition not in ("both", "aggregator"):
+        raise ValueError(f'tokens "pose" have no effect with condition {condition}: set condition to "both"')
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,9 @@ class SeqJEPAConfig:
         condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
         objective: What training minimises.
         memory: Sizes of the path memory; none by default.
+        motion_kind: How motions compose; None is unknown, and does where nothing has to be composed.
+        tokens: What a token carries beside z_i: the motion of the "step" to the next view, as in the paper, or the
+            "pose" of view i, as the motion from it to the last view M.
 
     Raises:
         ValueError: A value is out of range, or sizes do not fit each other.
@@ -49,6 +62,8 @@ class SeqJEPAConfig:
     condition: Condition = "both"
     objective: Objective = field(default_factory=Objective.paper)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    motion_kind: MotionKind | None = None
+    tokens: Tokens = "step"
 
     def __post_init__(self) -> None:
         if self.condition not in get_args(Condition):
@@ -64,6 +79,11 @@ class SeqJEPAConfig:
             raise ValueError("a path memory integrates motions, but motion_dim is 0: set memory.layers to 0")
         if self.objective.inverse and not self.motion_dim:
             raise ValueError("the inverse term regresses motions, but motion_dim is 0: set objective.inverse to 0")
+        check_tokens(self.tokens, self.condition)
+        if self.motion_kind is not None and self.motion_dim:
+            check_motion_dim(self.motion_kind, self.motion_dim)
+        elif self.tokens == "pose":
+            raise ValueError('tokens "pose" are composed of motions: set motion_kind, and motion_dim above 0')
 
     @property
     def aggregator_sees_motion(self) -> bool:
