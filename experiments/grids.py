@@ -216,12 +216,23 @@ SACCADES: dict[str, Settings] = {
     "saccade-random": {"preset": "quick-saccade", "agent": "random"},
 }
 
+BEYOND: dict[str, Settings] = {
+    "plus": {},
+    "sigreg": {"model.objective.variance": 0.0, "model.objective.covariance": 0.0, "model.objective.sigreg": 0.002},
+    "inverse": {"model.objective.inverse": 0.1},
+    "pose-tokens": {"model.tokens": "pose"},
+    "gru": {"model.context": "gru"},
+    "rollout": {"model.objective.rollout": 0.5},
+}
+"""What is not in the paper, one at a time."""
+
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
         Grid("small", "quick", CONTRASTS),
         Grid("full", "cpu", {**CONTRASTS, "independent": _INDEPENDENT, **SACCADES}, effort="full"),
         Grid("ablations", "quick", ABLATIONS, effort="full"),
+        Grid("beyond", "quick", BEYOND, common=_steps(1_800)),
     )
 }
 """The built-in grids: `small` is at most an hour on two cores, the others take a night and more."""

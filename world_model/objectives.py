@@ -103,6 +103,8 @@ class Objective:
         sigreg: Weight of `sigreg_term` (Balestriero and LeCun 2025), meant to stand in for variance and covariance.
         inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
             embedding; a seq-JEPA's only (compare Pathak et al. 2017).
+        rollout: Weight of the cosine loss of each target but the first, predicted from the context and the prediction
+            of the target before it, fed back as a token; a seq-JEPA's only, of windows with at least 2 targets.
 
     Raises:
         ValueError: A weight is negative.
@@ -113,9 +115,10 @@ class Objective:
     covariance: float = 0.0
     sigreg: float = 0.0
     inverse: float = 0.0
+    rollout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "sigreg", "inverse"):
+        for name in ("variance", "covariance", "sigreg", "inverse", "rollout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
 
@@ -134,7 +137,7 @@ class Objective:
 
     def check_effect(self, method: str) -> None:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
-        for name in ("inverse",):
+        for name in ("inverse", "rollout"):
             if getattr(self, name):
                 raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
 
