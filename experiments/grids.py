@@ -224,7 +224,9 @@ BEYOND: dict[str, Settings] = {
     "gru": {"model.context": "gru"},
     "rollout": {"model.objective.rollout": 0.5},
 }
-"""What is not in the paper, one at a time."""
+"""What is not in the paper, one at a time. The weights are by scale, not tuned: after 30 steps the terms change the
+encoder's gradient by 0.2 (sigreg), 0.3 (inverse) and 0.5 (rollout) of what the cosine gives it; plus's variance and
+covariance by 0.07. In CPU time a step with rollout costs about 1.6 times as much, with pose tokens 1.15 times."""
 
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
