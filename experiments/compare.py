@@ -48,7 +48,8 @@ class CompareConfig:
     """Run a grid of methods and seeds, one run after another, and set the results side by side."""
 
     grid: Annotated[str, tyro.conf.Positional]
-    """A built-in grid: "small" (at most an hour on two cores), "baselines", "ablations", "path" or "full"; or a JSON
+    """A built-in grid: "small" (at most an hour on two cores), "baselines", "ablations", "path",
+    "beyond" or "full"; or a JSON
     file."""
     out: Path | None = None
     """Folder of the comparison; by default runs/compare-NAME. One that exists is gone on with."""

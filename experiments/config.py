@@ -15,6 +15,7 @@ from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.recipes import BaselineConfig, BaselineName, BaselineOptions
 from ..world_model.seq_jepa import SeqJEPAConfig
+from ..world_model.settings import check_tokens
 from .worlds import (
     HELD_OUT_MEMBERS,
     AgentName,
@@ -75,9 +76,9 @@ class ModelOptions:
     motion_embedding: int = 64
     """Length of an embedded motion, where a method embeds it."""
     layers: int = 2
-    """Transformer layers of the aggregator; among the baselines only context-ssl has a transformer."""
+    """Layers of the aggregator; among the baselines only context-ssl has a transformer."""
     heads: int = 4
-    """Attention heads."""
+    """Attention heads of a transformer."""
     dropout: float = 0.0
     """Dropout of the transformer."""
     predictor_hidden: int = 512
@@ -91,17 +92,24 @@ class ModelOptions:
     """The path memory of a seq-JEPA; none with 0 layers."""
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
     """What only the baselines have."""
+    tokens: Literal["step", "pose"] = "step"
+    """What a token of a seq-JEPA carries beside its view: the motion to the next view, or the one to the last view."""
+    context: Literal["transformer", "gru"] = "transformer"
+    """What aggregates the tokens of a seq-JEPA."""
 
     def __post_init__(self) -> None:
         if self.method == "seq-jepa":
+            check_tokens(self.tokens, self.condition)
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        if self.condition != "both":
-            raise ValueError(f"model.condition has no effect with method {self.method}: leave it out")
+        for name, default in (("condition", "both"), ("tokens", "step"), ("context", "transformer")):
+            if getattr(self, name) != default:
+                raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         if self.memory != MemoryConfig():
             raise ValueError(f"only a seq-jepa has a path memory, not {self.method}: leave model.memory out")
         self.baseline.check_effect(self.method)
+        self.objective.check_effect(self.method)
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,8 @@ class TrainConfig:
             raise ValueError(
                 f"replay.context must be 1 <= least <= most and replay.targets at least 1, got {self.replay}"
             )
+        if self.model.objective.rollout and self.replay.targets < 2:
+            raise ValueError("model.objective.rollout leads from target to target: set replay.targets to at least 2")
         if high + self.replay.targets > self.episode_steps + 1:
             raise ValueError(
                 f"windows of {high} + {self.replay.targets} views do not fit episodes of {self.episode_steps + 1}: "
@@ -319,12 +329,14 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
     size, _, channels = world.glimpse_space.shape
     options = {f.name: getattr(config.model, f.name) for f in fields(config.model)}
     options |= {"size": size, "channels": channels, "motion_dim": world.motion_space.shape[0]}
+    options["motion_kind"] = world.motion_kind
     method, own = options.pop("method"), options.pop("baseline")
     if method == "seq-jepa":
         return SeqJEPAConfig(**options)
-    del options["condition"], options["memory"]  # which only a seq-JEPA has
+    for name in ("condition", "memory", "tokens", "context"):  # which only a seq-JEPA has
+        del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
-    return BaselineConfig(method, motion_kind=world.motion_kind, num_classes=classes, options=own, **options)
+    return BaselineConfig(method, num_classes=classes, options=own, **options)
 
 
 def from_dict(kind: type, values: Mapping[str, Any]) -> Any:

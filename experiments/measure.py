@@ -393,7 +393,8 @@ def _path_features(model: SeqJEPA, z: Tensor, motions: Tensor, ablate: str | Non
     assert model.motion_embedding is not None
     device = next(model.parameters()).device
     z, motions = z.to(device), motions.to(device)
-    embedded = model.motion_embedding(motions)  # (n, M, ·)
+    carried = torch.cat([model.token_motions(motions[:, :-1]), motions[:, -1:]], dim=1)
+    embedded = model.motion_embedding(carried)  # (n, M, ·)
     if ablate == "motions":
         embedded = torch.zeros_like(embedded)
     if ablate == "vision":

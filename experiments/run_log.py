@@ -11,10 +11,12 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | online_views, target_views | views that the online and the target encoder have encoded in training so far |
 | glimpses_per_second | since the row before, acting and learning together |
 | loss | the objective on the last batch; it does not tell how good the model is |
-| loss/cosine, loss/variance, loss/covariance, loss/recall | its terms, unweighted |
+| loss/cosine, loss/variance, loss/covariance, loss/sigreg, loss/recall | its terms, unweighted |
 | loss/invariance, loss/equivariance | of a baseline: what its branches compare, without and with the motion |
 | loss/projected_variance, loss/projected_covariance | of a baseline: the terms on its projections |
-| loss/trajectory, loss/inverse, loss/label | of a baseline: straightness of z, motion and class read from z |
+| loss/rollout | 1 - cos of predictions that go on from predictions |
+| loss/inverse | the motion between two views, regressed from their embeddings |
+| loss/trajectory, loss/label | of a baseline: straightness of z, and the class read from z |
 | learning_rate, tau | of the optimiser and the target encoder |
 | gradient_norm | before clipping |
 | z_std | mean over dimensions of the std of z in the batch |
@@ -63,6 +65,8 @@ COLUMNS = (
     "loss/trajectory",
     "loss/inverse",
     "loss/label",
+    "loss/sigreg",
+    "loss/rollout",
 )
 
 

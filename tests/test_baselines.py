@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from glimpseworld.world_model.baselines import Baseline, Compared, Pairs, motions_ahead
+from glimpseworld.world_model.baselines import Baseline, Compared, Pairs
 from glimpseworld.world_model.build import build_model, model_settings, new_model
 from glimpseworld.world_model.heads import ContextPredictor, HypernetworkPredictor, InverseDynamics, PairPredictor
 from glimpseworld.world_model.learner import Learner, LearnerConfig
-from glimpseworld.world_model.motion import compose, relative
 from glimpseworld.world_model.objectives import Objective
 from glimpseworld.world_model.recipes import RECIPES, BaselineConfig, BaselineOptions
 from glimpseworld.world_model.replay import Windows
@@ -302,18 +301,11 @@ def test_predict_from_is_what_training_predicts(method):
         torch.testing.assert_close(model.as_target(target), trained.target[:, k])
 
 
-@pytest.mark.parametrize("kind", ["translation", "rotation", "rotation-colour"])
-def test_motions_ahead_lead_from_each_view_to_each_target(kind):
-    rng = np.random.default_rng(0)
-    poses = rng.normal(size=(5, M + K, {"translation": 2, "rotation": 4, "rotation-colour": 6}[kind]))
-    if kind != "translation":
-        poses[..., :4] /= np.linalg.norm(poses[..., :4], axis=-1, keepdims=True)
-    between = relative(kind, poses[:, : M - 1], poses[:, 1:M])
-    ahead = relative(kind, poses[:, M - 1, None], poses[:, M:])
-    found = motions_ahead(kind, torch.from_numpy(between), torch.from_numpy(ahead)).numpy()
-    for m in range(M):
-        np.testing.assert_allclose(found[:, m], relative(kind, poses[:, m, None], poses[:, M:]), atol=1e-12)
-    np.testing.assert_allclose(found[:, M - 2], compose(kind, between[:, -1:], ahead), atol=1e-12)
+def test_motions_with_colours_compose_for_a_method_that_pairs_every_view():
+    model = make_model("conv-jepa", motion_dim=6, motion_kind="rotation-colour")
+    views, motions = make_window()
+    output = run(model, views, torch.cat([motions, motions, motions], dim=-1))
+    assert torch.isfinite(output.loss)
 
 
 def test_the_hypernetwork_is_linear_in_rotations_and_keeps_a_place_without_moving():
@@ -437,3 +429,14 @@ def test_mismatched_shapes_are_told():
         model(views, motions, num_targets=M + K)
     with pytest.raises(ValueError, match="batch of at least 2"):
         model.train()(views[:1], motions[:1], num_targets=K)
+
+
+@pytest.mark.parametrize("method", ["byol", "vicreg"])
+def test_sigreg_is_added_to_a_baseline(method):
+    views, motions = make_window()
+    losses = []
+    for weight in (0.0, 0.5):
+        model = make_model(method, objective=Objective(sigreg=weight)).train()
+        output = run(model, views, motions)
+        losses.append(output.loss.item())
+    assert losses[1] - losses[0] == pytest.approx(0.5 * output.terms["sigreg"].item(), rel=1e-4)

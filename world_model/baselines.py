@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from .heads import ContextPredictor, HypernetworkPredictor, InverseDynamics, PairPredictor, Projector
 from .matching import info_nce, mean_squared_error, paired_covariance, paired_variance, trajectory_term
-from .motion import MotionKind
-from .objectives import TargetStatistics, cosine_loss, covariance_term, standardize, variance_term
+from .motion_tensors import motions_ahead
+from .objectives import TargetStatistics, cosine_loss, covariance_term, sigreg_term, standardize, variance_term
 from .protocol import WorldModel, ema_copy, window_shape
 from .recipes import BaselineConfig, Branch
 
@@ -264,33 +264,9 @@ class Baseline(WorldModel):
             terms["variance"] = (objective.variance, variance_term(z))
         if objective.covariance:
             terms["covariance"] = (objective.covariance, covariance_term(z))
+        if objective.sigreg:
+            terms["sigreg"] = (objective.sigreg, sigreg_term(z))
         return terms
-
-
-def motions_ahead(kind: MotionKind, between: Tensor, ahead: Tensor) -> Tensor:
-    """Return the motions from each of S views to each of K targets, (B, S, K, A).
-
-    Args:
-        kind: How motions compose.
-        between: Motions from each view to the next, (B, S-1, A).
-        ahead: Motions from the last view to each target, (B, K, A).
-    """
-    rows = [ahead]
-    for step in range(between.shape[1] - 1, -1, -1):
-        rows.append(_compose(kind, between[:, step, None].expand_as(ahead), rows[-1]))
-    return torch.stack(rows[::-1], dim=1)
-
-
-def _compose(kind: MotionKind, a: Tensor, b: Tensor) -> Tensor:
-    """Do `a`, then `b`, both (..., A): `motion.compose` on tensors, which may live on any device."""
-    if kind == "translation":
-        return a + b
-    if kind == "rotation-colour":
-        return torch.cat([_compose("rotation", a[..., :4], b[..., :4]), a[..., 4:] + b[..., 4:]], dim=-1)
-    (av, aw), (bv, bw) = a.split([3, 1], dim=-1), b.split([3, 1], dim=-1)
-    vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
-    product = torch.cat([vector, aw * bw - (av * bv).sum(-1, keepdim=True)], dim=-1)
-    return F.normalize(torch.where(product[..., 3:] < 0, -product, product), dim=-1)
 
 
 def _make_predictor(branch: Branch, config: BaselineConfig, dim: int) -> nn.Module | None:

@@ -50,6 +50,8 @@ class Regressor(nn.Module):
 class InverseDynamics(nn.Module):
     """Regresses the motion between two views from both their embeddings, each of its numbers scaled to variance 1.
 
+    One loss for every kind of motion: quaternions have w >= 0, so those of one rotation are one.
+
     Args:
         z_dim: Length D of an embedding.
         motion_dim: Length A of a motion.

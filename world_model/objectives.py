@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +65,32 @@ def covariance_term(z: Tensor) -> Tensor:
         return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[-1]
 
 
+def sigreg_term(z: Tensor, *, slices: int = 128, knots: int = 17, generator: torch.Generator | None = None) -> Tensor:
+    """Return how far `z` is from rows of a standard Gaussian, a float32 scalar >= 0: SIGReg.
+
+    The statistic of Epps and Pulley (1983), N times the integral over t of |mean exp(i t x) - exp(-t^2 / 2)|^2
+    exp(-t^2 / 2), of the N = B projections x onto random directions; averaged over directions and over T. Of Gaussian
+    rows it is about 1.05 in the mean whatever N, of rows that are all 0 about 0.40 N. By symmetry the integral is
+    twice that from 0 to 3, by the trapezoidal rule: as in the authors' minimal example, with half its directions.
+
+    Args:
+        z: (B, T, D); each of the T views is tested over the batch alone, for views of one window depend on each other.
+        slices: Random directions, drawn anew in each call.
+        knots: Points at which the integrand is evaluated.
+        generator: Source of the directions, on the device of `z`; None is that device's default, as dropout's.
+
+    Source: Balestriero and LeCun 2025 (LeJEPA), section 4 and algorithm 1.
+    """
+    with torch.autocast(z.device.type, enabled=False):
+        directions = torch.randn(z.shape[-1], slices, device=z.device, generator=generator)
+        projected = z.float() @ F.normalize(directions, dim=0)  # (B, T, slices)
+        t = torch.linspace(0, 3, knots, device=z.device)
+        gaussian = torch.exp(-t.square() / 2)
+        angles = projected[..., None] * t  # (B, T, slices, knots)
+        distance = (angles.cos().mean(0) - gaussian).square() + angles.sin().mean(0).square()
+        return len(z) * 2 * torch.trapezoid(distance * gaussian, t).mean()
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is minimised: 1 - cos(prediction, target), plus weighted terms on the online embeddings. JSON-able.
@@ -73,6 +100,11 @@ class Objective:
             all targets share earns nothing (this project; compare the centring of DINO, Caron et al. 2021).
         variance: Weight of `variance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
+        sigreg: Weight of `sigreg_term` (Balestriero and LeCun 2025), meant to stand in for variance and covariance.
+        inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
+            embedding; a seq-JEPA's only (compare Pathak et al. 2017).
+        rollout: Weight of the cosine loss of each target but the first, predicted from the context and the prediction
+            of the target before it, fed back as a token; a seq-JEPA's only, of windows with at least 2 targets.
 
     Raises:
         ValueError: A weight is negative.
@@ -81,9 +113,12 @@ class Objective:
     standardize_targets: bool = False
     variance: float = 0.0
     covariance: float = 0.0
+    sigreg: float = 0.0
+    inverse: float = 0.0
+    rollout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance"):
+        for name in ("variance", "covariance", "sigreg", "inverse", "rollout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
 
@@ -100,13 +135,22 @@ class Objective:
         """
         return cls(standardize_targets=True, variance=0.05, covariance=0.002)
 
-    def __call__(self, prediction: Tensor, target: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def check_effect(self, method: str) -> None:
+        """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
+        for name in ("inverse", "rollout"):
+            if getattr(self, name):
+                raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
+
+    def __call__(
+        self, prediction: Tensor, target: Tensor, z: Tensor, further: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
 
         Args:
             prediction: (B, K, D).
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
             z: Online embeddings of the context, (B, M, D).
+            further: Terms that the model computes itself, unweighted scalars by the name of their weight.
         """
         terms = {"cosine": cosine_loss(prediction, target)}
         loss = terms["cosine"]
@@ -116,6 +160,12 @@ class Objective:
         if self.covariance:
             terms["covariance"] = covariance_term(z)
             loss = loss + self.covariance * terms["covariance"]
+        if self.sigreg:
+            terms["sigreg"] = sigreg_term(z)
+            loss = loss + self.sigreg * terms["sigreg"]
+        for name, term in (further or {}).items():
+            terms[name] = term
+            loss = loss + getattr(self, name) * term
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

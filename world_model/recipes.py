@@ -194,8 +194,8 @@ class BaselineConfig:
         layers, heads, dropout: Of the transformer of "context-ssl".
         num_classes: Classes of "supervised"; 0 for all others.
         options: What only the baselines have.
-        objective: Variance and covariance terms on z, the same additions that seq-JEPA may have; and whether targets
-            are standardised, for methods whose loss is a cosine.
+        objective: Variance, covariance and SIGReg terms on z, the same additions that seq-JEPA may have; and whether
+            targets are standardised, for methods whose loss is a cosine.
 
     Raises:
         ValueError: A value is out of range, or has no effect with the method.
@@ -227,6 +227,7 @@ class BaselineConfig:
         if bool(self.recipe.label) != (self.num_classes > 0):
             raise ValueError(f'num_classes must be above 0 for method "supervised" and 0 for others, got {self}')
         self.options.check_effect(self.method)
+        self.objective.check_effect(self.method)
 
     @property
     def recipe(self) -> Recipe:

@@ -8,8 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .aggregator import Aggregator, MotionEmbedding, Predictor
+from .aggregator import Aggregator, MotionEmbedding, Predictor, RecurrentAggregator
+from .heads import InverseDynamics
 from .memory import PathMemory
+from .motion_tensors import motions_to_last, relative
 from .objectives import TargetStatistics, cosine_loss, standardize
 from .protocol import WorldModel, window_shape
 from .reference import own_key, reference_config
@@ -68,12 +70,19 @@ class SeqJEPA(WorldModel):
         self.motion_embedding: MotionEmbedding | None = None
         if config.aggregator_sees_motion or config.predictor_sees_motion:
             self.motion_embedding = MotionEmbedding(config.motion_dim, config.motion_embedding)
-        self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
+        if config.context == "gru":
+            self.aggregator = RecurrentAggregator(config.token_dim, config.layers, config.dropout)
+        else:
+            self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
         self.predictor = Predictor(config.token_dim, embedding_dim, config.predictor_hidden, config.z_dim)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
-        if config.memory.layers:  # last, so that all else starts with the weights it has without
+        # What is optional comes last, so that all else starts with the weights it has without.
+        if config.memory.layers:
             self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
+        self.inverse: InverseDynamics | None = None
+        if config.objective.inverse:
+            self.inverse = InverseDynamics(config.z_dim, config.motion_dim, config.predictor_hidden)
 
     def aggregate(self, z: Tensor, motions: Tensor) -> Tensor:
         """Return z_agg (B, E).
@@ -167,7 +176,10 @@ class SeqJEPA(WorldModel):
         for step in range(1, horizon):
             tokens = torch.cat([tokens, self.as_token(predictions[-1]).to(z.dtype).flatten(0, 1)[:, None]], dim=1)
             steps, ahead = None, None
-            if past is not None and future is not None:
+            if self.config.tokens == "pose":  # seen from the newest view, each pose changes with every step
+                moved = [motions.repeat_interleave(candidates, 0), future_motions[:, :, :step].flatten(0, 1)]
+                steps, ahead = self._embed(torch.cat(moved, dim=1), future_motions[:, :, step].flatten(0, 1)[:, None])
+            elif past is not None and future is not None:
                 steps, ahead = torch.cat([past, future[:, :step]], dim=1), future[:, step : step + 1]
             z_agg = self.aggregator(tokens, steps if self.config.aggregator_sees_motion else None)  # (B K, E)
             predictions.append(self._predict(z_agg, ahead, 1).reshape(batch, candidates, -1))
@@ -206,7 +218,12 @@ class SeqJEPA(WorldModel):
             target = standardize(target)
         else:
             target = self.as_target(target)
-        loss, terms = self.config.objective(prediction, target, z)
+        further = {}
+        if self.inverse is not None:
+            further["inverse"] = self.inverse(z[:, -1:], raw, motions[:, None, context - 1 :])
+        if self.config.objective.rollout and targets > 1:
+            further["rollout"] = cosine_loss(self._fed_back(z, motions, prediction), target[:, 1:])
+        loss, terms = self.config.objective(prediction, target, z, further)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
             embeddings = torch.cat([self.encode_target(views[:, :context]), raw], dim=1)
@@ -252,6 +269,36 @@ class SeqJEPA(WorldModel):
             raise ValueError(f"shapes of the published checkpoint do not fit each other: {error}") from error
         return model
 
+    def token_motions(self, motions: Tensor) -> Tensor:
+        """Return what the tokens of all views but the last carry, before it is embedded, (B, M-1, A).
+
+        Args:
+            motions: Motions between the M views, (B, M-1, A).
+        """
+        if self.config.tokens == "step" or self.config.motion_kind is None:
+            return motions
+        return motions_to_last(self.config.motion_kind, motions)
+
+    def _fed_back(self, z: Tensor, motions: Tensor, prediction: Tensor) -> Tensor:
+        """Return predictions (B, K-1, D) of all targets but the first, each as if the one before it had been visited.
+
+        Its prediction joins the tokens, with gradient. The parts with BatchNorm are called a second time.
+
+        Args:
+            z: Embeddings of the context, (B, M, D).
+            motions: As `forward` has them, (B, M-1+K, A).
+            prediction: Predicted targets, (B, K, D).
+        """
+        assert self.config.motion_kind is not None
+        views, count = z.shape[1], prediction.shape[1] - 1
+        between, ahead = motions[:, : views - 1].repeat_interleave(count, 0), motions[:, views - 1 :]
+        visited = self.as_token(prediction[:, :-1]).to(z.dtype).flatten(0, 1)[:, None]
+        tokens = torch.cat([z.repeat_interleave(count, 0), visited], dim=1)  # (B (K-1), M+1, D)
+        steps = torch.cat([between, ahead[:, :-1].flatten(0, 1)[:, None]], dim=1)  # (B (K-1), M, A)
+        onward = relative(self.config.motion_kind, ahead[:, :-1], ahead[:, 1:]).flatten(0, 1)[:, None]
+        past, future = self._embed(steps, onward)
+        return self._predict(self.aggregator(tokens, past), future, 1).reshape(len(z), count, -1)
+
     def _recall_loss(self, z: Tensor, paths: PathBatch) -> Tensor:
         """Return the loss of `paths` through views with embeddings (T, D) by the target encoder."""
         memory = self._require_memory()
@@ -271,6 +318,7 @@ class SeqJEPA(WorldModel):
             return None, None
         if not self.config.aggregator_sees_motion:
             return None, self.motion_embedding(targets)
+        context = self.token_motions(context)
         if not self.config.predictor_sees_motion:
             return self.motion_embedding(context), None
         embedded = self.motion_embedding(torch.cat([context, targets], dim=1))
@@ -280,7 +328,7 @@ class SeqJEPA(WorldModel):
         """Embed past (B, M-1, A) and future (B, K, H, A): a future motion goes to the predictor, then into a token."""
         if self.motion_embedding is None:
             return None, None
-        embedded = self.motion_embedding(torch.cat([motions, future_motions.flatten(1, 2)], dim=1))
+        embedded = self.motion_embedding(torch.cat([self.token_motions(motions), future_motions.flatten(1, 2)], dim=1))
         past, future = embedded[:, : motions.shape[1]], embedded[:, motions.shape[1] :]
         return past, future.unflatten(1, future_motions.shape[1:3])
 

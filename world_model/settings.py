@@ -8,9 +8,18 @@ from typing import Any, Literal, get_args
 
 from .encoder import EncoderName
 from .memory import MemoryConfig
+from .motion import MotionKind, check_motion_dim
 from .objectives import Objective
 
 Condition = Literal["both", "aggregator", "predictor", "none"]
+Tokens = Literal["step", "pose"]
+Context = Literal["transformer", "gru"]
+
+
+def check_tokens(tokens: Tokens, condition: Condition) -> None:
+    """Raise ValueError where `tokens` have no effect under `condition`."""
+    if tokens == "pose" and condition not in ("both", "aggregator"):
+        raise ValueError(f'tokens "pose" have no effect with condition {condition}: set condition to "both"')
 
 
 @dataclass(frozen=True)
@@ -24,13 +33,17 @@ class SeqJEPAConfig:
         z_dim: Length D of an embedding; 512 for ResNets.
         motion_dim: Length A of a motion: 4 for quaternions, 2 for saccades; 0 for a model without motions.
         motion_embedding: Length of an embedded motion.
-        layers: Transformer layers of the aggregator.
-        heads: Attention heads of the aggregator.
+        layers: Layers of the aggregator.
+        heads: Attention heads of the aggregator, where it is a transformer.
         dropout: Probability of dropout in the aggregator.
         predictor_hidden: Hidden units of the predictor.
         condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
         objective: What training minimises.
         memory: Sizes of the path memory; none by default.
+        motion_kind: How motions compose; None is unknown, and does where nothing has to be composed.
+        tokens: What a token carries beside z_i: the motion of the "step" to the next view, as in the paper, or the
+            "pose" of view i, as the motion from it to the last view M.
+        context: What aggregates the tokens: a "transformer", as in the paper, or a "gru".
 
     Raises:
         ValueError: A value is out of range, or sizes do not fit each other.
@@ -49,10 +62,14 @@ class SeqJEPAConfig:
     condition: Condition = "both"
     objective: Objective = field(default_factory=Objective.paper)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    motion_kind: MotionKind | None = None
+    tokens: Tokens = "step"
+    context: Context = "transformer"
 
     def __post_init__(self) -> None:
-        if self.condition not in get_args(Condition):
-            raise ValueError(f"condition must be one of {get_args(Condition)}, got {self.condition!r}")
+        for name, kinds in (("condition", Condition), ("tokens", Tokens), ("context", Context)):
+            if getattr(self, name) not in get_args(kinds):
+                raise ValueError(f"{name} must be one of {get_args(kinds)}, got {getattr(self, name)!r}")
         for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -62,6 +79,13 @@ class SeqJEPAConfig:
             raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
         if self.memory.layers and not self.motion_dim:
             raise ValueError("a path memory integrates motions, but motion_dim is 0: set memory.layers to 0")
+        if self.objective.inverse and not self.motion_dim:
+            raise ValueError("the inverse term regresses motions, but motion_dim is 0: set objective.inverse to 0")
+        check_tokens(self.tokens, self.condition)
+        if self.motion_kind is not None and self.motion_dim:
+            check_motion_dim(self.motion_kind, self.motion_dim)
+        elif self.tokens == "pose" or self.objective.rollout:
+            raise ValueError('tokens "pose" and rollouts compose motions: set motion_kind, and motion_dim above 0')
 
     @property
     def aggregator_sees_motion(self) -> bool:

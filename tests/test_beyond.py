@@ -1,0 +1,258 @@
+"""What goes beyond the paper, one option each: off, nothing changes; on, gradients reach what they should."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from glimpseworld.experiments.config import ModelOptions, ReplayOptions, TrainConfig
+from glimpseworld.world_model import motion
+from glimpseworld.world_model.build import build_model, model_settings
+from glimpseworld.world_model.objectives import Objective
+from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
+
+KINDS = {"translation": 2, "rotation": 4, "rotation-colour": 6}
+B, M, K = 6, 3, 3
+SMALL = SeqJEPAConfig(size=8, z_dim=12, motion_embedding=4, layers=2, heads=4, predictor_hidden=16, dropout=0.0)
+
+
+def make_model(kind="rotation", seed=0, weights=None, **changes):
+    torch.manual_seed(seed)
+    objective = replace(Objective.plus(), **(weights or {}))
+    return SeqJEPA(replace(SMALL, motion_dim=KINDS[kind], objective=objective, **changes))
+
+
+def make_window(kind="rotation", seed=1, context=M, targets=K):
+    """Views (B, M + K, 3, 8, 8), poses of each (B, M + K, A), and the motions that a window has (B, M - 1 + K, A)."""
+    rng = np.random.default_rng(seed)
+    views = torch.from_numpy(rng.normal(size=(B, context + targets, 3, 8, 8)).astype(np.float32))
+    poses = rng.normal(size=(B, context + targets, KINDS[kind]))
+    poses = motion.compose(kind, motion.identity(kind, poses.shape), poses)
+    between = motion.relative(kind, poses[:, : context - 1], poses[:, 1:context])
+    ahead = motion.relative(kind, poses[:, context - 1, None], poses[:, context:])
+    return views, poses, torch.from_numpy(np.concatenate([between, ahead], axis=1).astype(np.float32))
+
+
+def check_extra_parts_come_last(model, plain):
+    """All parameters that `plain` has start as they do there."""
+    given = model.state_dict()
+    assert all(torch.equal(given[name], value) for name, value in plain.state_dict().items())
+
+
+def trained_parameters(model):
+    return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"weights": {"inverse": 0.5}}, {"tokens": "pose"}, {"context": "gru"}, {"weights": {"rollout": 0.5}}]
+)
+def test_models_with_options_are_rebuilt_from_their_settings(changes):
+    model = make_model(motion_kind="rotation", **changes).train()
+    again = build_model(model_settings(model))
+    again.load_state_dict(model.state_dict())
+    assert again.config == model.config
+    views, _, motions = make_window()
+    torch.testing.assert_close(again.eval()(views, motions, K).loss, model.eval()(views, motions, K).loss)
+
+
+# --------------------------------------------------------------------------------------------------------- inverse term
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_inverse_term_is_0_for_a_head_that_knows_the_motions(kind):
+    model = make_model(kind, weights={"inverse": 0.5}).train()
+    views, _, motions = make_window(kind)
+    assert 0.5 < model(views, motions, K).terms["inverse"] < 3
+    ahead = motions[:, None, M - 1 :]
+    truth = model.inverse.scale(ahead.flatten(0, 2)).unflatten(0, ahead.shape[:3])
+    model.inverse.regressor.register_forward_hook(lambda *_: truth)
+    assert model(views, motions, K).terms["inverse"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_inverse_term_teaches_head_and_encoder_by_the_last_view_and_no_target():
+    model, plain = make_model(weights={"inverse": 0.5}).train(), make_model().train()
+    check_extra_parts_come_last(model, plain)
+    views, _, motions = make_window()
+    output, expected = model(views, motions, K), plain(views, motions, K)
+    assert output.loss.item() == pytest.approx((expected.loss + 0.5 * output.terms["inverse"]).item(), rel=1e-5)
+    seen = []
+    model.inverse.register_forward_hook(lambda _, args, term: seen.extend([args, term]))
+    z = model(views, motions, K).z
+    (source, target, ahead), term = seen
+    assert torch.equal(source[:, 0], z[:, -1])
+    assert torch.equal(ahead[:, 0], motions[:, M - 1 :])
+    assert not target.requires_grad
+    model.zero_grad()
+    term.backward()
+    trained = trained_parameters(model)
+    assert {name.split(".")[0] for name in trained} == {"encoder", "inverse"}
+
+
+# --------------------------------------------------------------------------------------------------------- pose tokens
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pose_tokens_depend_on_where_views_were_seen_and_not_on_the_way(kind):
+    pose, step = (make_model(kind, motion_kind=kind, tokens=tokens).eval() for tokens in ("pose", "step"))
+    views, poses, motions = make_window(kind, context=M + 1)
+    order = [2, 0, 1, 3]  # another way through the same places, to the same last one
+    steps = motion.relative(kind, poses[:, order[:-1]], poses[:, order[1:]])
+    steps = torch.from_numpy(steps.astype(np.float32))
+    z = pose.encode(views[:, : M + 1])
+    for model, same in ((pose, True), (step, False)):
+        a, b = model.aggregate(z, motions[:, :M]), model.aggregate(z[:, order], steps)
+        assert torch.allclose(a, b, atol=1e-4) == same
+    # By hand: embeddings of the motions to the last view beside z, and zeros beside the last z.
+    to_last = motion.relative(kind, poses[:, :M], poses[:, M, None])
+    embedded = pose.motion_embedding(torch.from_numpy(to_last.astype(np.float32)))
+    torch.testing.assert_close(pose.aggregate(z, motions[:, :M]), pose.aggregator(z, embedded), atol=1e-5, rtol=1e-4)
+    assert (pose.aggregate(z, motions[:, :M]) - pose.aggregate(z, motions[:, :M].flip(0))).abs().max() > 1e-3
+
+
+def test_pose_tokens_change_no_weight_and_nothing_for_one_step():
+    pose, step = (make_model(motion_kind="rotation", tokens=tokens).eval() for tokens in ("pose", "step"))
+    check_extra_parts_come_last(pose, step)
+    views, _, motions = make_window(context=2)
+    torch.testing.assert_close(pose(views, motions, K).prediction, step(views, motions, K).prediction)
+
+
+@pytest.mark.parametrize("condition", ["both", "aggregator"])
+def test_pose_tokens_of_a_rollout_are_seen_from_the_newest_view(condition):
+    model = make_model(motion_kind="rotation", tokens="pose", condition=condition).eval()
+    views, _, motions = make_window(targets=0)
+    past, future = motions, make_window(seed=2)[2][:, :4].unflatten(1, (2, 2))  # two futures of two motions
+    z = model.encode(views)
+    found = model.rollout(z, past, future)
+    for k in range(2):
+        first = model.predict(model.aggregate(z, past), future[:, k, 0])
+        torch.testing.assert_close(found[:, k, 0], first)
+        tokens = torch.cat([z, model.as_token(first)[:, None]], dim=1)
+        z_agg = model.aggregate(tokens, torch.cat([past, future[:, k, :1]], dim=1))
+        torch.testing.assert_close(found[:, k, 1], model.predict(z_agg, future[:, k, 1]))
+
+
+def test_pose_tokens_need_motions_that_compose_and_are_seen():
+    with pytest.raises(ValueError, match="set motion_kind"):
+        replace(SMALL, tokens="pose")
+    with pytest.raises(ValueError, match="no effect with condition predictor"):
+        replace(SMALL, tokens="pose", motion_kind="rotation", condition="predictor")
+    with pytest.raises(ValueError, match="no effect with condition none"):
+        ModelOptions(tokens="pose", condition="none")
+    with pytest.raises(ValueError, match=r"model.tokens has no effect with method sie"):
+        ModelOptions(method="sie", tokens="pose")
+    with pytest.raises(ValueError, match="tokens must be one of"):
+        replace(SMALL, tokens="place", motion_kind="rotation")
+    with pytest.raises(ValueError, match="quaternion"):
+        replace(SMALL, motion_kind="rotation", motion_dim=2)
+
+
+# ------------------------------------------------------------------------------------------------------------------ GRU
+
+
+def test_a_gru_sees_the_order_of_its_tokens_and_a_transformer_does_not():
+    views, _, motions = make_window()
+    order = [1, 0, M - 1]  # the pairs of view and motion before the last view
+    for context, same in (("gru", False), ("transformer", True)):
+        model = make_model(context=context).eval()
+        z, steps = model.encode(views[:, :M]), motions[:, : M - 1]
+        a, b = model.aggregate(z, steps), model.aggregate(z[:, order], steps[:, order[:-1]])
+        assert torch.allclose(a, b, atol=1e-5) == same
+
+
+def test_a_gru_by_hand():
+    model = make_model(context="gru", layers=1, condition="predictor").eval()
+    z = torch.randn(B, 2, 12, generator=torch.Generator().manual_seed(0))
+    gru = model.aggregator.gru
+    h = torch.zeros(B, 12)
+    for x in z.unbind(1):
+        r, u, n = (x @ gru.weight_ih_l0.T + gru.bias_ih_l0).chunk(3, dim=-1)
+        hr, hu, hn = (h @ gru.weight_hh_l0.T + gru.bias_hh_l0).chunk(3, dim=-1)
+        u = torch.sigmoid(u + hu)
+        h = (1 - u) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + u * h
+    expected = h @ model.aggregator.output.weight.T + model.aggregator.output.bias
+    torch.testing.assert_close(model.aggregate(z, torch.zeros(B, 1, 4)), expected)
+
+
+@pytest.mark.parametrize("condition", ["both", "none"])
+@pytest.mark.parametrize("context", [1, M])
+def test_a_gru_is_trained_through_every_view_and_predicts_and_rolls_out(condition, context):
+    model = make_model(context="gru", condition=condition, dropout=0.1).train()
+    views, _, motions = make_window(context=context)
+    views.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(views, motions, K)
+    (reached,) = torch.autograd.grad(output.z_agg.float().square().sum(), views, retain_graph=True)
+    assert (reached[:, :context].abs().sum((0, 2, 3, 4)) > 0).all()
+    output.loss.backward()
+    assert {"aggregator.gru.weight_ih_l0", "aggregator.output.weight"} <= trained_parameters(model)
+    z, past = output.z.detach().float(), motions[:, : context - 1]
+    future = motions[:, None, -2:].expand(-1, 4, -1, -1)
+    rolled = model.eval().rollout(z, past, future)
+    first = model.predict(model.aggregate(z, past), future[:, 0, 0])
+    torch.testing.assert_close(rolled[:, 2, 0], first)
+
+
+# --------------------------------------------------------------------------------------------------------- rollout term
+
+
+@pytest.mark.parametrize("changes", [{}, {"tokens": "pose"}, {"context": "gru"}, {"condition": "predictor"}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rollout_term_goes_on_from_each_predicted_target_to_the_next(kind, changes):
+    model = make_model(kind, weights={"rollout": 0.5}, motion_kind=kind, **changes)
+    model.target_statistics.observe(torch.randn(32, 12, generator=torch.Generator().manual_seed(2)) * 2 + 1)
+    views, poses, motions = make_window(kind)
+    output = model.eval()(views, motions, K)
+    z, cosines = model.encode(views[:, :M]), []
+    for k in range(K - 1):
+        tokens = torch.cat([z, model.as_token(output.prediction[:, k])[:, None]], dim=1)
+        z_agg = model.aggregate(tokens, torch.cat([motions[:, : M - 1], motions[:, M - 1 + k, None]], dim=1))
+        onward = motion.relative(kind, poses[:, M + k], poses[:, M + k + 1]).astype(np.float32)
+        found = model.predict(z_agg, torch.from_numpy(onward))
+        cosines.append(torch.cosine_similarity(found, output.target[:, k + 1], dim=-1))
+    assert output.terms["rollout"].item() == pytest.approx(1 - torch.stack(cosines).mean().item(), abs=1e-5)
+    assert output.loss.item() == pytest.approx(
+        sum(getattr(model.config.objective, n, 1.0) * term.item() for n, term in output.terms.items()), abs=1e-5
+    )
+
+
+def test_the_rollout_term_trains_through_what_was_fed_back_and_no_target():
+    model, plain = make_model(weights={"rollout": 0.5}, motion_kind="rotation").train(), make_model().train()
+    check_extra_parts_come_last(model, plain)
+    views, _, motions = make_window()
+    seen = []
+    as_token = model.as_token
+    model.as_token = lambda prediction: seen.append(prediction) or as_token(prediction)
+    output = model(views, motions, K)
+    assert torch.equal(seen[0], output.prediction[:, :-1])
+    seen[0].retain_grad()
+    output.loss.backward()
+    assert seen[0].grad.abs().sum() > 0
+    assert {name.split(".")[0] for name in trained_parameters(model)} >= {"encoder", "aggregator", "predictor"}
+    assert all(p.grad is None for p in model.target_encoder.parameters())
+    expected = plain(views, motions, K)
+    torch.testing.assert_close(output.prediction, expected.prediction)
+    assert output.terms["cosine"].item() == pytest.approx(expected.terms["cosine"].item(), abs=1e-6)
+
+
+def test_one_target_has_nothing_to_roll_out_to():
+    model = make_model(weights={"rollout": 0.5}, motion_kind="rotation").train()
+    views, _, motions = make_window(targets=1)
+    assert "rollout" not in model(views, motions, 1).terms
+    with pytest.raises(ValueError, match="to at least 2"):
+        TrainConfig(model=ModelOptions(objective=Objective(rollout=0.5)), replay=ReplayOptions(targets=1))
+    with pytest.raises(ValueError, match="set motion_kind"):
+        replace(SMALL, objective=Objective(rollout=0.5))
+
+
+def test_what_only_a_seq_jepa_with_motions_can_do_is_refused_elsewhere():
+    objective = Objective(inverse=0.1)
+    with pytest.raises(ValueError, match="context must be one of"):
+        replace(SMALL, context="lstm")
+    with pytest.raises(ValueError, match=r"model.context has no effect with method sie"):
+        ModelOptions(method="sie", context="gru")
+    for term in ("inverse", "rollout"):
+        with pytest.raises(ValueError, match=f"{term} has no effect with method byol"):
+            ModelOptions(method="byol", objective=Objective(**{term: 0.1}))
+    with pytest.raises(ValueError, match="motion_dim is 0"):
+        replace(SMALL, motion_dim=0, objective=objective)

@@ -1,0 +1,50 @@
+"""The algebra of motions on tensors, on any device: what `motion` does on arrays, and the motions within a window."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .motion import MotionKind
+
+
+def compose(kind: MotionKind, a: Tensor, b: Tensor) -> Tensor:
+    """Do `a`, then `b`, both (..., A) float: `motion.compose`."""
+    if kind == "translation":
+        return a + b
+    if kind == "rotation-colour":
+        return torch.cat([compose("rotation", a[..., :4], b[..., :4]), a[..., 4:] + b[..., 4:]], dim=-1)
+    (av, aw), (bv, bw) = a.split([3, 1], dim=-1), b.split([3, 1], dim=-1)
+    vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
+    product = torch.cat([vector, aw * bw - (av * bv).sum(-1, keepdim=True)], dim=-1)
+    return F.normalize(torch.where(product[..., 3:] < 0, -product, product), dim=-1)
+
+
+def relative(kind: MotionKind, a: Tensor, b: Tensor) -> Tensor:
+    """Return the motion from where `a` leads to where `b` leads, both (..., A) from one place: `motion.relative`."""
+    if kind == "translation":
+        return b - a
+    back = torch.cat([-a[..., :3], a[..., 3:4], -a[..., 4:]], dim=-1)
+    return compose(kind, back, b)
+
+
+def motions_ahead(kind: MotionKind, between: Tensor, ahead: Tensor) -> Tensor:
+    """Return the motions from each of S views to each of K targets, (B, S, K, A).
+
+    Args:
+        kind: How motions compose.
+        between: Motions from each view to the next, (B, S-1, A).
+        ahead: Motions from the last view to each target, (B, K, A).
+    """
+    rows = [ahead]
+    for step in range(between.shape[1] - 1, -1, -1):
+        rows.append(compose(kind, between[:, step, None].expand_as(ahead), rows[-1]))
+    return torch.stack(rows[::-1], dim=1)
+
+
+def motions_to_last(kind: MotionKind, between: Tensor) -> Tensor:
+    """Return the motions (B, M-1, A) from each view but the last to the last, of those `between` (B, M-1, A) them."""
+    if between.shape[1] < 2:
+        return between
+    return motions_ahead(kind, between[:, :-1], between[:, -1:])[:, :, 0]
