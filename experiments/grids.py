@@ -167,17 +167,21 @@ _REGULARISED: Settings = {"replay.targets": 1, "model.objective.standardize_targ
 _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
 
+CONTRAST: Settings = {"model.objective.contrast": 0.5}
+"""A fourth addition: each prediction is told apart from all other targets of the batch."""
+
 CONTRASTS: dict[str, Settings] = {
     "plus": {},
-    "plus-third": {},
+    "contrast": CONTRAST,
+    "contrast-third": CONTRAST,
     "paper": NO_ADDITIONS,
     "no-actions": {"model.condition": "none"},
     "byol": {"model.method": "byol"},
     "simclr": {"model.method": "simclr"},
     "equimod": {"model.method": "equimod"},
 }
-"""The main contrasts: seq-JEPA with the additions, in full and in a third of the time; without them; without actions;
-and baselines."""
+"""The main contrasts: seq-JEPA with the additions; with a contrast of targets too, in full and in a third of the time;
+without any; without actions; and baselines."""
 
 BASELINES: dict[str, Settings] = {
     "plus": {},
@@ -190,7 +194,7 @@ BASELINES: dict[str, Settings] = {
 """All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
 
 STEPS: dict[str, float] = {
-    "plus-third": 1 / 3,
+    "contrast-third": 1 / 3,
     "paper": 1.305,
     "no-actions": 1.14,
     "byol": 1.37,

@@ -9,6 +9,7 @@ import torch
 from glimpseworld.world_model.objectives import (
     Objective,
     TargetStatistics,
+    contrast_term,
     cosine_loss,
     covariance_term,
     sigreg_term,
@@ -205,3 +206,28 @@ def test_as_token_without_standardisation_has_the_mean_norm_of_targets():
     statistics.observe(rows((3, 4), (0, 15)))
     torch.testing.assert_close(statistics.as_token(rows((0.6, 0.8))), rows((6, 8)))
     torch.testing.assert_close(statistics.as_target(rows((3, 4))), rows((3, 4)))
+
+
+def test_contrast_of_targets_that_are_alike_is_the_log_of_their_number():
+    torch.manual_seed(0)
+    target = torch.randn(1, 1, 6).expand(4, 3, 6)
+    assert contrast_term(torch.randn(4, 3, 6), target, 0.1).item() == pytest.approx(math.log(12), abs=1e-5)
+
+
+def test_contrast_is_small_for_the_true_targets_and_large_for_those_of_a_neighbour():
+    targets = 3 * torch.eye(12).reshape(4, 3, 12)
+    assert contrast_term(targets, 5 * targets, 0.1).item() == pytest.approx(math.log(1 + 11 * math.exp(-10)), abs=1e-6)
+    swapped = targets[:, [1, 0, 2]]  # within the same window: two of three predictions are of the wrong motion
+    expected = math.log(1 + 11 * math.exp(-10)) + 10 * 2 / 3
+    assert contrast_term(swapped, targets, 0.1).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_contrast_is_weighed_and_told():
+    torch.manual_seed(0)
+    prediction, target, z = torch.randn(4, 3, 6), torch.randn(4, 3, 6), torch.randn(4, 2, 6)
+    plain, _ = Objective()(prediction, target, z)
+    loss, terms = Objective(contrast=0.5, temperature=0.2)(prediction, target, z)
+    assert loss.item() == pytest.approx(plain.item() + 0.5 * contrast_term(prediction, target, 0.2).item())
+    assert terms["contrast"].item() == pytest.approx(contrast_term(prediction, target, 0.2).item())
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        Objective(temperature=0.0)

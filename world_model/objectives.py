@@ -91,6 +91,23 @@ def sigreg_term(z: Tensor, *, slices: int = 128, knots: int = 17, generator: tor
         return len(z) * 2 * torch.trapezoid(distance * gaussian, t).mean()
 
 
+def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """Return the InfoNCE of predictions against all targets of the batch, a float32 scalar: log of their number if alike.
+
+    The other targets of a window are candidates too: they show the same thing after other motions, so that a prediction
+    must tell what its motion changes, which the cosine alone does not ask for.
+
+    Args:
+        prediction: (B, K, D).
+        target: (B, K, D).
+        temperature: Of the softmax over cosines.
+
+    Source: van den Oord et al. 2018 (CPC), equation 4, with cosines as Chen et al. 2020 (SimCLR).
+    """
+    queries, keys = (F.normalize(part.float().flatten(0, 1), dim=-1) for part in (prediction, target))
+    return F.cross_entropy(queries @ keys.T / temperature, torch.arange(len(keys), device=keys.device))
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is minimised: 1 - cos(prediction, target), plus weighted terms on the online embeddings. JSON-able.
@@ -100,6 +117,8 @@ class Objective:
             all targets share earns nothing (this project; compare the centring of DINO, Caron et al. 2021).
         variance: Weight of `variance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
+        contrast: Weight of `contrast_term`; a seq-JEPA's only (this project).
+        temperature: Of `contrast_term`.
         sigreg: Weight of `sigreg_term` (Balestriero and LeCun 2025), meant to stand in for variance and covariance.
         inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
             embedding; a seq-JEPA's only (compare Pathak et al. 2017).
@@ -107,20 +126,24 @@ class Objective:
             of the target before it, fed back as a token; a seq-JEPA's only, of windows with at least 2 targets.
 
     Raises:
-        ValueError: A weight is negative.
+        ValueError: A weight is negative, or the temperature is not above 0.
     """
 
     standardize_targets: bool = False
     variance: float = 0.0
     covariance: float = 0.0
+    contrast: float = 0.0
+    temperature: float = 0.1
     sigreg: float = 0.0
     inverse: float = 0.0
     rollout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "sigreg", "inverse", "rollout"):
+        for name in ("variance", "covariance", "contrast", "sigreg", "inverse", "rollout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
 
     @classmethod
     def paper(cls) -> Objective:
@@ -137,7 +160,7 @@ class Objective:
 
     def check_effect(self, method: str) -> None:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
-        for name in ("inverse", "rollout"):
+        for name in ("contrast", "inverse", "rollout"):
             if getattr(self, name):
                 raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
 
@@ -160,6 +183,9 @@ class Objective:
         if self.covariance:
             terms["covariance"] = covariance_term(z)
             loss = loss + self.covariance * terms["covariance"]
+        if self.contrast:
+            terms["contrast"] = contrast_term(prediction, target, self.temperature)
+            loss = loss + self.contrast * terms["contrast"]
         if self.sigreg:
             terms["sigreg"] = sigreg_term(z)
             loss = loss + self.sigreg * terms["sigreg"]
