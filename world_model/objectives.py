@@ -92,7 +92,7 @@ def sigreg_term(z: Tensor, *, slices: int = 128, knots: int = 17, generator: tor
 
 
 def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Return the InfoNCE of predictions against all targets of the batch, a float32 scalar: log of their number if alike.
+    """Return the InfoNCE of predictions against all targets of a batch, float32 scalar: log of their number if alike.
 
     The other targets of a window are candidates too: they show the same thing after other motions, so that a prediction
     must tell what its motion changes, which the cosine alone does not ask for.
