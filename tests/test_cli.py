@@ -82,7 +82,7 @@ def test_rollout_records(tmp_path, suffix):
 
 
 def test_train_evaluate_and_the_closing_words(tmp_path):
-    done = run(*TINY, cwd=tmp_path)
+    done = run(*TINY, "--final-evaluation", "brief", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     for name in ("config.json", "metrics.csv", "results.json", "results.png", "checkpoints"):
