@@ -30,14 +30,14 @@ def evaluation_table(results: dict[str, Any]) -> str:
         f"{sizes['test_things']} held-out things ({results['split']} split), {sizes['classes']} classes, "
         f"after {results['step']} updates",
         "",
-        f"{'':40}{'trained':>22}{'untrained':>22}",
+        f"{'':40}{'trained':>25}{'untrained':>25}",
     ]
     for key, title in _ROWS:
         if key in results["trained"]:
-            lines.append(f"{title:40}{_cell(results['trained'][key]):>22}{_cell(results['untrained'][key]):>22}")
+            lines.append(f"{title:40}{_cell(results['trained'][key]):>25}{_cell(results['untrained'][key]):>25}")
     angle = [f"{results[who]['relative_r2']['median_error']:.3g}" for who in ("trained", "untrained")]
     unit = "image units" if results["config"]["world"] == "saccade" else "degrees"
-    lines.insert(4, f"{'  its median error, ' + unit:40}{angle[0]:>22}{angle[1]:>22}")
+    lines.insert(4, f"{'  its median error, ' + unit:40}{angle[0]:>25}{angle[1]:>25}")
     return "\n".join(lines)
 
 
