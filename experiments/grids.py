@@ -272,9 +272,7 @@ BEYOND: dict[str, Settings] = {
     "gru": {"model.context": "gru"},
     "rollout": {"model.objective.rollout": 0.5},
 }
-"""What is not in the paper, one at a time. The weights are by scale, not tuned: after 30 steps the terms change the
-encoder's gradient by 0.2 (sigreg), 0.3 (inverse) and 0.5 (rollout) of what the cosine gives it; plus's variance and
-covariance by 0.07."""
+"""What is not in the paper, one at a time. The weights are by the scale of the terms, not tuned."""
 
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid

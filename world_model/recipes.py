@@ -107,8 +107,7 @@ RECIPES: dict[BaselineName, Recipe] = {
     "equimod": Recipe(
         {"invariance": Branch("info-nce"), "equivariance": Branch("info-nce", predictor="motion")}, temperature=0.1
     ),
-    # Garrido et al. 2023: weights 10, 4.5, 10 and 1; their code has the 4.5 as a factor of 0.45 on 10. With ten times
-    # that the projections collapse: the variance term cannot hold against it.
+    # Garrido et al. 2023: weights 10, 4.5, 10 and 1; their code has the 4.5 as a factor of 0.45 on 10.
     "sie": Recipe(
         {
             "invariance": Branch("mse", part="first", weight=10.0),
