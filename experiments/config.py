@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 from ..envs.core import World
 from ..envs.splits import Split
@@ -15,7 +13,7 @@ from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.recipes import BaselineConfig, BaselineName, BaselineOptions
 from ..world_model.seq_jepa import SeqJEPAConfig
-from ..world_model.settings import check_tokens
+from ..world_model.settings import check_tokens, from_dict
 from .worlds import (
     HELD_OUT_MEMBERS,
     AgentName,
@@ -121,6 +119,10 @@ class PathOptions:
     swapped: float = 1.0
     """Share of paths along which the views are those of other places and things, so that motions alone tell where."""
 
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.swapped <= 1:
+            raise ValueError(f"paths.count must be at least 1 and paths.swapped in [0, 1], got {self}")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -200,8 +202,6 @@ class TrainConfig:
             )
         if not self.model.memory.layers and self.paths != PathOptions():
             raise ValueError("paths have no effect without a path memory: set model.memory.layers, or leave them out")
-        if self.paths.count < 1 or not 0 <= self.paths.swapped <= 1:
-            raise ValueError(f"paths.count must be at least 1 and paths.swapped in [0, 1], got {self.paths}")
         if self.model.method == "vicreg-traj" and low + self.replay.targets < 3:
             raise ValueError(
                 "method vicreg-traj needs windows of at least 3 views, and these may have "
@@ -337,24 +337,3 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
         del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
     return BaselineConfig(method, num_classes=classes, options=own, **options)
-
-
-def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
-    """Return the dataclass that `dataclasses.asdict` made `values` of.
-
-    Raises:
-        ValueError: if a setting is unknown or of a wrong type, as in a run of another version.
-    """
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ValueError(f"{kind.__name__} has no settings {unknown}: the run was made by another version")
-    arguments = {}
-    for name, value in values.items():
-        if isinstance(hints[name], type) and is_dataclass(hints[name]):
-            value = from_dict(hints[name], value)
-        arguments[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{kind.__name__} cannot be made of {dict(values)}: {error}") from error

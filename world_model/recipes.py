@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from .encoder import EncoderName
 from .motion import MotionKind, check_motion_dim
 from .objectives import Objective
+from .settings import check_sizes, from_dict
 
 BaselineName = Literal[
     "byol",
@@ -219,9 +220,7 @@ class BaselineConfig:
     def __post_init__(self) -> None:
         if self.method not in RECIPES:
             raise ValueError(f"method must be one of {tuple(RECIPES)}, got {self.method!r}")
-        for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_sizes(self)
         check_motion_dim(self.motion_kind, self.motion_dim)
         if bool(self.recipe.label) != (self.num_classes > 0):
             raise ValueError(f'num_classes must be above 0 for method "supervised" and 0 for others, got {self}')
@@ -266,14 +265,4 @@ class BaselineConfig:
         Raises:
             ValueError: A setting is unknown.
         """
-        parts = {"options": BaselineOptions, "objective": Objective}
-        nested = [(kind, settings.get(name, {})) for name, kind in parts.items()]
-        for kind, given in ((cls, settings), *nested):
-            unknown = sorted(set(given) - {f.name for f in fields(kind)})
-            if unknown:
-                raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
-        options = dict(settings.get("options", {}))
-        if "projector" in options:
-            options["projector"] = tuple(options["projector"])  # JSON has lists only
-        objective = Objective(**settings.get("objective", {}))
-        return cls(**{**settings, "options": BaselineOptions(**options), "objective": objective})
+        return from_dict(cls, settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal, get_args
 
 from .encoder import EncoderName
@@ -20,6 +21,36 @@ def check_tokens(tokens: Tokens, condition: Condition) -> None:
     """Raise ValueError where `tokens` have no effect under `condition`."""
     if tokens == "pose" and condition not in ("both", "aggregator"):
         raise ValueError(f'tokens "pose" have no effect with condition {condition}: set condition to "both"')
+
+
+def check_sizes(config: Any) -> None:
+    """Raise ValueError if a size of a model's `config`, seq-JEPA's or a baseline's, is below 1."""
+    for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
+
+
+def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
+    """Return the dataclass that `dataclasses.asdict` made `values` of.
+
+    A nested dataclass may be given as a dict, a tuple as a list, as JSON has them; what is left out has its default.
+
+    Raises:
+        ValueError: if a setting is unknown or of a wrong type, as in a run of another version.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
+    arguments = {}
+    for name, value in values.items():
+        if isinstance(hints[name], type) and is_dataclass(hints[name]):
+            value = from_dict(hints[name], value)
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__} cannot be made of {dict(values)}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -70,9 +101,7 @@ class SeqJEPAConfig:
         for name, kinds in (("condition", Condition), ("tokens", Tokens), ("context", Context)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {get_args(kinds)}, got {getattr(self, name)!r}")
-        for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_sizes(self)
         if self.motion_dim < 0:
             raise ValueError(f"motion_dim must be 0 (no motions) or more, got {self.motion_dim}")
         if not 0 <= self.dropout < 1:
@@ -113,9 +142,4 @@ class SeqJEPAConfig:
         Raises:
             ValueError: A setting is unknown.
         """
-        objective, memory = settings.get("objective", {}), settings.get("memory", {})
-        for kind, given in ((cls, settings), (Objective, objective), (MemoryConfig, memory)):
-            unknown = sorted(set(given) - {f.name for f in fields(kind)})
-            if unknown:
-                raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
-        return cls(**{**settings, "objective": Objective(**objective), "memory": MemoryConfig(**memory)})
+        return from_dict(cls, settings)
