@@ -14,16 +14,13 @@ from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.build import new_model
 from ..world_model.learner import Learner
-from ..world_model.probes import linear_probe, regression_probe
+from ..world_model.probes import CLASSIFIER_EPOCHS, REGRESSION_EPOCHS, linear_probe, regression_probe
 from ..world_model.protocol import WorldModel
 from ..world_model.replay import Windows
 from .config import Effort, TrainConfig, make_agent, make_world, model_config
 from .evaluate import PLANS
-from .train import checked_device, paths_through
+from .train import PROBE_SAMPLES, PROBE_THINGS, PROBE_VIEWS, checked_device, paths_through
 from .view_sets import balanced_items, embed, make_view_set
-
-PROBE_VIEWS, PROBE_SAMPLES = (640 + 240) * 8, 8_000
-"""What the probe in training embeds each time, and fits on; see `probe_material`."""
 
 
 def rehearse(config: TrainConfig, effort: Effort) -> float:
@@ -81,19 +78,15 @@ def _measuring(config: TrainConfig, effort: Effort, world: World, model: WorldMo
     regress = _timed(lambda: regression_probe(x, y, x, y, hidden=hidden, epochs=1)) / len(x) * REGRESSION_EPOCHS
     classify = _timed(lambda: linear_probe(x, labels, x, labels, num_classes=len(world.class_names), epochs=5))
     classify *= CLASSIFIER_EPOCHS / 5 / len(x)
-    paths = len(plan.path_lengths)
-    regressions = probes * PROBE_SAMPLES + plan.fit_samples * (2 * (2 + 3 * paths) + paths)
-    classifications = probes * PROBE_SAMPLES + plan.fit_samples * 2 * (2 + len(plan.contexts))
+    probed, paths = sum(PROBE_THINGS) * PROBE_VIEWS, len(plan.path_lengths)
+    regressions = probes * PROBE_SAMPLES[0] + plan.fit_samples * (2 * (2 + 3 * paths) + paths)
+    classifications = probes * PROBE_SAMPLES[0] + plan.fit_samples * 2 * (2 + len(plan.contexts))
     return (
-        (PROBE_VIEWS + evaluated) * draw
-        + (probes * PROBE_VIEWS + 2 * evaluated) * look  # the trained and the untrained model
+        (probed + evaluated) * draw
+        + (probes * probed + 2 * evaluated) * look  # the trained and the untrained model
         + regressions * regress
         + classifications * classify
     )
-
-
-REGRESSION_EPOCHS, CLASSIFIER_EPOCHS = 20, 100
-"""Passes that the probes make, the classifier at most."""
 
 
 def _timed(call: Callable[[], object], *, repeats: int = 5) -> float:

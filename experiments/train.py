@@ -30,10 +30,12 @@ from ..world_model.replay import SequenceReplay, Windows
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
 from .measure import Material, relative_r2, top1_from_context
 from .run_log import RunLog
-from .view_sets import balanced_items, make_view_set, own_fixations
+from .view_sets import ViewSet, balanced_items, make_view_set, own_fixations
 
 PROBE_CONTEXT = 3
 """Views behind the z_agg of the probes during training."""
+PROBE_THINGS, PROBE_VIEWS, PROBE_SAMPLES = (640, 240), 8, (8_000, 1_920)
+"""Training and validation things of those probes, views of each, and samples fitted and scored on."""
 
 
 @dataclass
@@ -223,12 +225,16 @@ def probe_material(config: TrainConfig, fit_world: World, rng: np.random.Generat
         fit_world = make_world(config, "train", probing=True)
     test_world = make_world(config, "validation", probing=True)
     fixations = own_fixations(config)
+
+    def views(world: World, things: int) -> ViewSet:
+        return make_view_set(world, balanced_items(world, things, rng), PROBE_VIEWS, rng, fixations=fixations)
+
     return Material(
-        fit=make_view_set(fit_world, balanced_items(fit_world, 640, rng), 8, rng, fixations=fixations),
-        test=make_view_set(test_world, balanced_items(test_world, 240, rng), 8, rng, fixations=fixations),
+        fit=views(fit_world, PROBE_THINGS[0]),
+        test=views(test_world, PROBE_THINGS[1]),
         seed=config.seed,
-        fit_samples=8_000,
-        test_samples=1_920,
+        fit_samples=PROBE_SAMPLES[0],
+        test_samples=PROBE_SAMPLES[1],
     )
 
 

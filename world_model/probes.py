@@ -15,6 +15,8 @@ from torch.nn import functional as F
 # L2 penalties for standardised features and a loss averaged over samples.
 CLASSIFIER_PENALTY = 1e-3
 REGRESSION_PENALTY = 1e-4
+# Passes over the training samples, of the classifier at most.
+CLASSIFIER_EPOCHS, REGRESSION_EPOCHS = 100, 20
 
 
 class RegressionResult(NamedTuple):
@@ -51,7 +53,7 @@ def linear_probe(
     test_y: np.ndarray,
     *,
     num_classes: int,
-    epochs: int = 100,
+    epochs: int = CLASSIFIER_EPOCHS,
     device: str | torch.device = "cpu",
 ) -> Classification:
     """Fit a linear softmax classifier on frozen features and return its top-1 accuracy on held-out ones.
@@ -105,7 +107,7 @@ def regression_probe(
     test_y: np.ndarray,
     *,
     hidden: int | None,
-    epochs: int = 20,
+    epochs: int = REGRESSION_EPOCHS,
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> RegressionResult:
