@@ -139,12 +139,13 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     arms: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         arms.setdefault(run["arm"], []).append(run)
+    curves = {name: np.mean([run["curve"] for run in members], axis=0).tolist() for name, members in arms.items()}
     first_of: dict[str, str] = {}
     found: dict[str, Any] = {}
     for name, members in arms.items():
         world = members[0]["world"]
         first = first_of.setdefault(world, name)
-        curve, first_curve = (np.mean([run["curve"] for run in arms[arm]], axis=0).tolist() for arm in (name, first))
+        curve, first_curve = curves[name], curves[first]
         sooner = seconds_to_reach(first_curve, curve[-1][1])
         found[name] = {
             "world": world,
@@ -174,10 +175,17 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def measured_columns(
+    columns: Sequence[tuple[str, str]], measured: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Return the columns, (measure, title), that some of `measured` has."""
+    return [column for column in columns if any(column[0] in measures for measures in measured)]
+
+
 def comparison_tables(arms: Mapping[str, Any]) -> str:
     """Return what `aggregate` found as Markdown: measures that some arm has, differences to the first arm, budgets."""
     columns = [COLUMNS[0], ("relative_r2_median_error", "median error"), *COLUMNS[1:]]
-    columns = [column for column in columns if any(column[0] in arm["trained"] for arm in arms.values())]
+    columns = measured_columns(columns, [arm["trained"] for arm in arms.values()])
     titles = [title for _, title in columns]
     measures, differences, budgets = [], [], []
     for name, arm in arms.items():

@@ -77,10 +77,8 @@ def planned_runs(grid: Grid, out: Path, split: Literal["validation", "test"]) ->
     first: dict[str, TrainConfig] = {}  # of each world
     for seed in grid.seeds:
         for arm in grid.arms:
-            config, folder = (
-                replace(grid.config(arm, seed), folder=str(out / "runs")),
-                out / "runs" / f"{arm}-seed{seed}",
-            )
+            config = replace(grid.config(arm, seed), folder=str(out / "runs"))
+            folder = out / "runs" / f"{arm}-seed{seed}"
             leader = first.setdefault(config.world, config)
             rotation = leader.rotation.rotation if leader.world == "rotation" else None
             runs.append(GridRun(arm, seed, config, folder, split, grid.effort, rotation, own_fixations(leader)))

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from ..world_model.checkpoint import CheckpointError
-from .aggregate import COLUMNS, cell, pool, require_alike, table
+from .aggregate import COLUMNS, cell, measured_columns, pool, require_alike, table
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,15 @@ def summary_table(results: list[dict[str, Any]]) -> str:
         if any(other["config"]["seed"] == result["config"]["seed"] for other in group):
             raise ValueError(f"two runs have equal settings and seed {result['config']['seed']}: give one of them")
         group.append(result)
+    columns = measured_columns(COLUMNS, [result[who] for result in results for who in ("trained", "untrained")])
     common = _common([json.loads(key) for key in groups])
     rows = []
     for key, members in groups.items():
         name = ", ".join(_differences(json.loads(key), common)) or "as preset"
         for who in ("trained", "untrained"):
-            found = [_pooled([m[who] for m in members], column) for column, _ in COLUMNS]
+            found = [_pooled([m[who] for m in members], column) for column, _ in columns]
             rows.append([name if who == "trained" else "untrained", str(len(members)), *map(cell, found)])
-    return table(["runs", "seeds", *(title for _, title in COLUMNS)], rows)
+    return table(["runs", "seeds", *(title for _, title in columns)], rows)
 
 
 def _pooled(measures: list[dict[str, Any]], column: str) -> dict[str, Any] | None:

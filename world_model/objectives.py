@@ -126,7 +126,7 @@ class Objective:
             of the target before it, fed back as a token; a seq-JEPA's only, of windows with at least 2 targets.
 
     Raises:
-        ValueError: A weight is negative, or the temperature is not above 0.
+        ValueError: A weight is negative, or the temperature is not above 0 or has no effect.
     """
 
     standardize_targets: bool = False
@@ -144,6 +144,8 @@ class Objective:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
         if self.temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if not self.contrast and self.temperature != Objective.temperature:
+            raise ValueError("temperature has no effect without contrast: leave it out, or set contrast above 0")
 
     @classmethod
     def paper(cls) -> Objective:
