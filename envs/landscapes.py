@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .cache import cached_arrays, progress
+from .cache import progress
 from .fixation import spectral_residual
 from .images import ImageSet
 from .landscape_objects import Standing, cast_shadow, draw_object
 from .landscape_painting import Scenery, paint
 from .landscape_views import LandscapeView
-from .objects import OBJECTS_VERSION
-from .scenes import MEMBERS_PER_FAMILY, SCENES_PER_CLASS, SIDE
+from .scenes import MEMBERS_PER_FAMILY, SCENES_PER_CLASS, SIDE, empty_images, generated_images
 from .splits import SPLITS, Split
 
 if TYPE_CHECKING:
@@ -55,26 +54,7 @@ def load_landscapes(split: Split) -> ImageSet:
     horizon, tilt, lens, sun, air, ground and clouds are drawn for each. Photographs of different splits show different
     objects.
     """
-    from .families import FAMILIES
-
-    recipe = {
-        "name": f"landscapes-{split}",
-        "version": 1,  # raise when a change here or in what paints changes any photograph
-        "objects": OBJECTS_VERSION,
-        "families": list(FAMILIES),
-        "side": SIDE,
-        "scenes_per_class": SCENES_PER_CLASS[split],
-        "members_per_family": MEMBERS_PER_FAMILY[split],
-    }
-    arrays = cached_arrays(recipe, lambda: _make_landscapes(split))
-    return ImageSet(
-        arrays["images"],
-        arrays["labels"],
-        FAMILIES,
-        saliency=arrays["saliency"],
-        boxes=arrays["boxes"],
-        recipe=("landscapes", split),
-    )
+    return generated_images("landscapes", split, 1, _make_landscapes)
 
 
 def _make_landscapes(split: Split) -> dict[str, np.ndarray]:
@@ -84,12 +64,7 @@ def _make_landscapes(split: Split) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([8527, SPLITS.index(split)])
     objects = load_objects("families", split, members_per_family=MEMBERS_PER_FAMILY[split])
     count = SCENES_PER_CLASS[split] * len(objects.class_names)
-    arrays = {
-        "images": np.empty((count, SIDE, SIDE, 3), dtype=np.uint8),
-        "labels": np.empty(count, dtype=np.int64),
-        "boxes": np.empty((count, 4), dtype=np.int64),
-        "saliency": np.empty((count, SIDE, SIDE), dtype=np.uint8),
-    }
+    arrays = empty_images(count)
     meshes: dict[int, RayMesh] = {}
     for i in progress(range(count), total=count, what=f"making {split} landscapes"):
         members = [i % len(objects)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,27 +30,52 @@ def load_scenes(split: Split) -> ImageSet:
     Each is 96 x 96 x 3: a member of one of the object families, standing and turned at random, on a ground of noise,
     stripes or checks. Scenes of different splits show different objects.
     """
+    return generated_images("scenes", split, 3, _make_scenes, object_sides=_OBJECT_SIDES)
+
+
+def generated_images(
+    name: str, split: Split, version: int, make: Callable[[Split], dict[str, np.ndarray]], **settings: Any
+) -> ImageSet:
+    """Return one of the built-in sets with one main object an image, from the cache, or made and kept there.
+
+    Args:
+        name: Of the set.
+        split: Which part of it.
+        version: Of what makes it; raise it when a change there changes any image.
+        make: Makes the arrays that `empty_images` lists.
+        settings: What else the images depend on, JSON-able.
+    """
     from .families import FAMILIES
 
     recipe = {
-        "name": f"scenes-{split}",
-        "version": 3,
+        "name": f"{name}-{split}",
+        "version": version,
         "objects": OBJECTS_VERSION,
         "families": list(FAMILIES),
         "side": SIDE,
-        "object_sides": _OBJECT_SIDES,
+        **settings,
         "scenes_per_class": SCENES_PER_CLASS[split],
         "members_per_family": MEMBERS_PER_FAMILY[split],
     }
-    arrays = cached_arrays(recipe, lambda: _make_scenes(split))
+    arrays = cached_arrays(recipe, lambda: make(split))
     return ImageSet(
         arrays["images"],
         arrays["labels"],
         FAMILIES,
         saliency=arrays["saliency"],
         boxes=arrays["boxes"],
-        recipe=("scenes", split),
+        recipe=(name, split),
     )
+
+
+def empty_images(count: int) -> dict[str, np.ndarray]:
+    """Return room for `count` images with a label, a box and a saliency map each."""
+    return {
+        "images": np.empty((count, SIDE, SIDE, 3), dtype=np.uint8),
+        "labels": np.empty(count, dtype=np.int64),
+        "boxes": np.empty((count, 4), dtype=np.int64),
+        "saliency": np.empty((count, SIDE, SIDE), dtype=np.uint8),
+    }
 
 
 def _make_scenes(split: Split) -> dict[str, np.ndarray]:
@@ -60,12 +86,7 @@ def _make_scenes(split: Split) -> dict[str, np.ndarray]:
     objects = load_objects("families", split, members_per_family=MEMBERS_PER_FAMILY[split])
     renderers = {side: Renderer(side, shadows=True) for side in _OBJECT_SIDES}
     count = SCENES_PER_CLASS[split] * len(objects.class_names)
-    arrays: dict[str, Any] = {
-        "images": np.empty((count, SIDE, SIDE, 3), dtype=np.uint8),
-        "labels": np.empty(count, dtype=np.int64),
-        "boxes": np.empty((count, 4), dtype=np.int64),
-        "saliency": np.empty((count, SIDE, SIDE), dtype=np.uint8),
-    }
+    arrays = empty_images(count)
     meshes: dict[int, RayMesh] = {}
     for i in progress(range(count), total=count, what=f"making {split} scenes"):
         member = i % len(objects)
