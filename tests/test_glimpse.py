@@ -63,7 +63,7 @@ def test_multiscale_pixels_worked_out_by_hand(ramps):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(-12, 38), st.integers(-12, 38), st.sampled_from([(8, (1, 2, 4)), (5, (1, 3)), (8, (2, 6))]))
+@given(st.integers(-12, 38), st.integers(-12, 38), st.sampled_from([(8, (1, 2, 4)), (16, (1, 2, 4)), (5, (1, 3)), (8, (2, 6))]))
 def test_every_multiscale_pixel_is_the_mean_of_its_block(x, y, kind):
     images = np.random.default_rng(1).integers(0, 256, (2, 30, 30, 3), dtype=np.uint8)
     size, scales = kind
@@ -110,17 +110,18 @@ def test_any_number_of_scales_is_stacked_finest_first(scales, noise):
     np.testing.assert_array_equal(alone[0], look(MultiscaleFovea(9, scales[:1], padding=5), noise, 2, -3.0, 12.0))
 
 
+@pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("kind", ["multiscale", "blurred"])
-def test_tables_agree_with_resampling_for_any_channels(kind, channels):
-    """Whole-pixel positions given as floats take the other path."""
+def test_tables_agree_with_resampling_for_any_channels(kind, channels, size):
+    """Whole-pixel positions given as floats take the other path; three levels of colour at 32 pixels are woven."""
     rng = np.random.default_rng(2)
     images = rng.integers(0, 256, (70, 17, 17, channels), dtype=np.uint8)
-    index, corner = rng.integers(0, 70, 100), rng.integers(-8, 17, (100, 2))
-    fovea = make_fovea(kind, 8, padding=200)
+    index, corner = rng.integers(0, 70, 100), rng.integers(-size, 17, (100, 2))
+    fovea = make_fovea(kind, size, padding=200)
     quick = fovea.sample(images, index, corner)
     slow = fovea.sample(images, index, corner.astype(np.float64))
-    assert quick.shape == slow.shape == (100, 8, 8, fovea.channels(channels))
+    assert quick.shape == slow.shape == (100, size, size, fovea.channels(channels))
     np.testing.assert_allclose(quick, slow, atol=0 if kind == "multiscale" else 1)
 
 
