@@ -10,16 +10,77 @@ multi-scale glimpse, are woven by vector instructions instead.
 
 from __future__ import annotations
 
-import numpy as np
-from numba import uint64
+from typing import Any
 
-from .kernels import WOVEN_PIXELS, kernel, prefetch, weave
+import numpy as np
+from llvmlite import ir
+from numba import uint64
+from numba.core import types
+from numba.extending import intrinsic
+
+from .kernels import kernel
 
 _LINE = 64  # bytes of a cache line
 _INDEX = "Array(int64, 1, 'C', readonly=True)"
 _PLACES = "Array(int64, 2, 'C', readonly=True)"
 _BYTES = "Array(uint8, 1, 'C', readonly=True)"
 _WORDS = "Array(uint64, 1, 'A', aligned=False)"
+
+
+def _prefetch(typingctx: Any, array: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        form = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [address.type], form)
+        builder.call(fetch, [address, number(0), number(3), number(1)])  # to read, into the nearest cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+"""`prefetch(array, at)`, within a kernel: ask for the cache line of `array[at]` before it is read; `array` is 1-D, and
+`at` may lie outside it."""
+
+
+WOVEN_PIXELS = 16
+"""Pixels that `weave` takes at once."""
+
+
+def _weave(typingctx: Any, store: Any, a: Any, b: Any, c: Any, glimpse: Any, at: Any) -> Any:
+    wide, woven = 4 * WOVEN_PIXELS, 9 * WOVEN_PIXELS  # bytes read from each place, and written
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source, target = (context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 4))
+        vector, number = ir.VectorType(ir.IntType(8), wide), ir.IntType(32)
+
+        def shuffle(first: Any, second: Any, places: list[int]) -> Any:
+            return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(number, len(places)), places))
+
+        pixels = [
+            builder.load(builder.bitcast(builder.gep(source, [place]), vector.as_pointer()), align=4)
+            for place in arguments[1:4]
+        ]
+        for begin in range(0, woven, wide):
+            places = [divmod(byte, 9) for byte in range(begin, min(begin + wide, woven))]
+            # Of the byte `within` its nine: from a or b, where c's bytes are left open; then c's put in.
+            from_two = [within // 3 * wide + 4 * pixel + within % 3 if within < 6 else 0 for pixel, within in places]
+            two = shuffle(pixels[0], pixels[1], from_two + [0] * (wide - len(places)))
+            with_c = [n if within < 6 else wide + 4 * pixel + within - 6 for n, (pixel, within) in enumerate(places)]
+            three = shuffle(two, pixels[2], with_c)
+            address = builder.gep(target, [builder.add(arguments[5], ir.Constant(ir.IntType(64), begin))])
+            builder.store(three, builder.bitcast(address, three.type.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(store, types.int64, types.int64, types.int64, glimpse, types.int64), generate
+
+
+weave: Any = intrinsic(_weave)
+"""`weave(store, a, b, c, glimpse, at)`, within a kernel: read 16 pixels from each of three places in `store`, 1-D
+uint32 words of which three bytes count, and write them to `glimpse`, 1-D uint8, from `at` on: nine bytes for each
+pixel, three of each place. Vector instructions do it, whichever the processor has; Numba finds none by itself."""
 
 
 @kernel(f"void({_BYTES}, int64, int64, {_INDEX}, {_PLACES}, uint8, uint8[:, :, ::1])")
