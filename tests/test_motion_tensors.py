@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from glimpseworld.world_model import motion, motion_tensors
 from glimpseworld.world_model.motion_tensors import motions_ahead, motions_to_last
@@ -59,3 +60,28 @@ def test_quarter_turns_to_the_last_view_by_hand():
     found = motions_to_last("rotation", between)
     torch.testing.assert_close(found, torch.tensor([[quarter, nothing, [0.0, 0.0, -half, half]]]), atol=1e-6, rtol=0)
     assert motions_to_last("rotation", between[:, :2])[0, 0].abs().tolist() == pytest.approx(half_turn, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_identity_and_inverse_agree_with_arrays(kind):
+    a = draw(kind, 40)
+    tensor = torch.from_numpy(a)
+    np.testing.assert_allclose(motion_tensors.inverse(kind, tensor).numpy(), motion.inverse(kind, a), atol=1e-12)
+    np.testing.assert_array_equal(motion_tensors.identity_like(kind, tensor).numpy(), motion.identity(kind, a.shape))
+
+
+def test_rotation_vectors_are_those_of_scipy():
+    vectors = np.random.default_rng(2).uniform(-2.5, 2.5, (200, 3))
+    vectors[0], vectors[1] = 0, (1e-9, 0, 0)
+    vectors = vectors[np.linalg.norm(vectors, axis=1) < np.pi]
+    quaternions = motion_tensors.rotation_from_vector(torch.from_numpy(vectors))
+    expected = Rotation.from_rotvec(vectors).as_quat()
+    np.testing.assert_allclose(quaternions.numpy(), expected * np.sign(expected[:, 3:]), atol=1e-12)
+    np.testing.assert_allclose(motion_tensors.rotation_vector(quaternions).numpy(), vectors, atol=1e-7)
+    np.testing.assert_allclose(motion_tensors.rotation_vector(-quaternions).numpy(), vectors, atol=1e-7)
+    sizes = motion_tensors.size_of("rotation", quaternions).numpy()
+    np.testing.assert_allclose(sizes, np.linalg.norm(vectors, axis=1), atol=1e-7)
+
+
+def test_the_size_of_a_translation_leaves_zoom_out():
+    assert motion_tensors.size_of("translation", torch.tensor([[3.0, -4.0, 9.0]])).tolist() == [5.0]

@@ -48,3 +48,42 @@ def motions_to_last(kind: MotionKind, between: Tensor) -> Tensor:
     if between.shape[1] < 2:
         return between
     return motions_ahead(kind, between[:, :-1], between[:, -1:])[:, :, 0]
+
+
+def identity_like(kind: MotionKind, motions: Tensor) -> Tensor:
+    """Return motions of the shape (..., A) of `motions` that change nothing: `motion.identity`."""
+    still = torch.zeros_like(motions)
+    if kind != "translation":
+        still[..., 3] = 1
+    return still
+
+
+def inverse(kind: MotionKind, motions: Tensor) -> Tensor:
+    """Return the motions (..., A) that undo `motions`: `motion.inverse`."""
+    return relative(kind, motions, identity_like(kind, motions))
+
+
+def rotation_from_vector(vectors: Tensor) -> Tensor:
+    """Return exp(v): unit quaternions xyzw (..., 4), w >= 0, of rotation vectors (..., 3) in radians."""
+    half = vectors.norm(dim=-1, keepdim=True) / 2
+    quaternions = torch.cat([vectors / 2 * torch.sinc(half / torch.pi), half.cos()], dim=-1)
+    return torch.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
+
+
+def rotation_vector(quaternions: Tensor) -> Tensor:
+    """Return log(q): rotation vectors (..., 3), radians, of at most pi, of unit quaternions xyzw (..., 4)."""
+    signed = torch.where(quaternions[..., 3:] < 0, -quaternions, quaternions)
+    axis, cosine = signed.split([3, 1], dim=-1)
+    sine = axis.norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sine, cosine)
+    return axis * torch.where(sine > 1e-7, angle / sine.clamp(min=1e-12), 2 / cosine.clamp(min=1e-7))
+
+
+def size_of(kind: MotionKind, motions: Tensor) -> Tensor:
+    """Return how large `motions` (..., A) are, (...): radians of rotations, image units of translations.
+
+    Colours and zoom do not count.
+    """
+    if kind == "translation":
+        return motions[..., :2].norm(dim=-1)
+    return rotation_vector(motions[..., :4]).norm(dim=-1)
