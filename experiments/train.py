@@ -117,7 +117,16 @@ class Trainer:
         try:
             model.load_state_dict(published.state_dict())
         except RuntimeError as error:
-            names = ("encoder", "z_dim", "motion_embedding", "layers", "predictor_hidden", "condition", "context")
+            names = (
+                "encoder",
+                "z_dim",
+                "motion_embedding",
+                "layers",
+                "predictor_hidden",
+                "predictor_layers",
+                "condition",
+                "context",
+            )
             differing = [f"{name} {theirs[name]}, not {own[name]}" for name in names if own[name] != theirs[name]]
             raise ValueError(
                 f"the model is not of the sizes of {reference}, which has {'; '.join(differing)}: set --model. options "

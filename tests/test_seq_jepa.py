@@ -360,3 +360,20 @@ def test_resnet_blocks_start_as_their_skips(stem):
     assert torch.equal(encoder.layer1(x), x)
     assert encoder(views).shape == (2, 512)
     assert build_encoder("resnet18-cifar", size=None, in_channels=1, z_dim=512).conv1.stride == (1, 1)
+
+
+def test_a_deeper_predictor_shares_its_context_as_one_layer_does():
+    """K motions at once equal K calls; a layer of zeros leaves the bias of the output alone."""
+    model = make_model(predictor_layers=3)
+    z, motions = torch.randn(B, M, 12), torch.randn(B, M - 1, A)
+    ahead = torch.randn(B, K, A)
+    together = model.predict_from(z, motions, ahead)
+    for k in range(K):
+        torch.testing.assert_close(together[:, k], model.predict_from(z, motions, ahead[:, k]))
+    assert len([part for part in model.predictor.further if isinstance(part, torch.nn.Linear)]) == 2
+    with torch.no_grad():
+        model.predictor.further[0].weight.zero_()
+        model.predictor.further[1].running_mean.zero_()
+        model.predictor.further[3].weight.zero_()
+        model.predictor.further[4].running_mean.zero_()
+    torch.testing.assert_close(model.predict_from(z, motions, ahead), model.predictor.output.bias.expand(B, K, -1))

@@ -97,21 +97,27 @@ class RecurrentAggregator(nn.Module):
 class Predictor(nn.Module):
     """Linear without bias, BatchNorm, ReLU, Linear on [z_agg; e], for any number of motions e that share one z_agg.
 
-    Source: seq-JEPA, section 3 and appendix (hidden 1024).
+    Source: seq-JEPA, section 3 and appendix (hidden 1024, one layer of them). A second layer is this project's: one
+    alone has little room to let the motion act on what was seen.
 
     Args:
         agg_dim: Length E of z_agg.
         embedding_dim: Length of a motion embedding; 0 if the prediction is not conditioned on the motion.
         hidden: Hidden units.
         z_dim: Length D of the prediction.
+        layers: Hidden layers, each of Linear, BatchNorm and ReLU.
     """
 
-    def __init__(self, agg_dim: int, embedding_dim: int, hidden: int, z_dim: int) -> None:
+    def __init__(self, agg_dim: int, embedding_dim: int, hidden: int, z_dim: int, layers: int = 1) -> None:
         super().__init__()
         self.agg_dim = agg_dim
         self.hidden = nn.Linear(agg_dim + embedding_dim, hidden, bias=False)
         self.norm = nn.BatchNorm1d(hidden)
         self.output = nn.Linear(hidden, z_dim)
+        further: list[nn.Module] = []
+        for _ in range(layers - 1):
+            further += [nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+        self.further = nn.Sequential(*further)
 
     def forward(self, z_agg: Tensor, embedded: Tensor | None) -> Tensor:
         """Return predictions (B, K, D) of `z_agg` (B, E) and `embedded` motions (B, K, ·), or (B, 1, D) without any."""
@@ -120,7 +126,7 @@ class Predictor(nn.Module):
         x = F.linear(z_agg, from_agg)[:, None]  # (B, 1, hidden)
         if embedded is not None:
             x = x + F.linear(embedded, from_motion)  # (B, K, hidden)
-        return self.output(torch.relu(self.norm(x.flatten(0, 1)))).unflatten(0, x.shape[:2])
+        return self.output(self.further(torch.relu(self.norm(x.flatten(0, 1))))).unflatten(0, x.shape[:2])
 
 
 def _tokens(z: Tensor, embedded: Tensor | None) -> Tensor:

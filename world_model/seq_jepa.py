@@ -75,7 +75,8 @@ class SeqJEPA(WorldModel):
         else:
             self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
-        self.predictor = Predictor(config.token_dim, embedding_dim, config.predictor_hidden, config.z_dim)
+        sizes = config.predictor_hidden, config.z_dim, config.predictor_layers
+        self.predictor = Predictor(config.token_dim, embedding_dim, *sizes)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
         # What is optional comes last, so that all else starts with the weights it has without.
         if config.memory.layers:

@@ -25,8 +25,8 @@ def check_tokens(tokens: Tokens, condition: Condition) -> None:
 
 def check_sizes(config: Any) -> None:
     """Raise ValueError if a size of a model's `config`, seq-JEPA's or a baseline's, is below 1."""
-    for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden"):
-        if getattr(config, name) < 1:
+    for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden", "predictor_layers"):
+        if getattr(config, name, 1) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
@@ -68,6 +68,7 @@ class SeqJEPAConfig:
         heads: Attention heads of the aggregator, where it is a transformer.
         dropout: Probability of dropout in the aggregator.
         predictor_hidden: Hidden units of the predictor.
+        predictor_layers: Hidden layers of the predictor; 1 in the paper.
         condition: Which parts see the motions (the paper's ablation): "both", "aggregator", "predictor" or "none".
         objective: What training minimises.
         memory: Sizes of the path memory; none by default.
@@ -90,6 +91,7 @@ class SeqJEPAConfig:
     heads: int = 4
     dropout: float = 0.1
     predictor_hidden: int = 1024
+    predictor_layers: int = 1
     condition: Condition = "both"
     objective: Objective = field(default_factory=Objective.paper)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
