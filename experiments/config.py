@@ -82,7 +82,7 @@ class ModelOptions:
     predictor_hidden: int = 512
     """Hidden units of the predictor."""
     predictor_layers: int = 1
-    """Hidden layers of the predictor of a seq-JEPA."""
+    """Hidden layers of the predictor; one in the paper, and in the published baselines."""
     condition: Literal["both", "aggregator", "predictor", "none"] = "both"
     """Which parts of a seq-JEPA see the motions."""
     objective: Objective = field(default_factory=Objective.plus)
@@ -103,12 +103,7 @@ class ModelOptions:
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        for name, default in (
-            ("condition", "both"),
-            ("tokens", "step"),
-            ("context", "transformer"),
-            ("predictor_layers", 1),
-        ):
+        for name, default in (("condition", "both"), ("tokens", "step"), ("context", "transformer")):
             if getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         if self.memory != MemoryConfig():
@@ -341,7 +336,7 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
     method, own = options.pop("method"), options.pop("baseline")
     if method == "seq-jepa":
         return SeqJEPAConfig(**options)
-    for name in ("condition", "memory", "tokens", "context", "predictor_layers"):  # which only a seq-JEPA has
+    for name in ("condition", "memory", "tokens", "context"):  # which only a seq-JEPA has
         del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
     return BaselineConfig(method, num_classes=classes, options=own, **options)

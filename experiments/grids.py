@@ -23,6 +23,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union
 
+from ..world_model.objectives import Objective
 from .config import Effort, TrainConfig, from_dict, presets
 
 Settings = Mapping[str, Any]
@@ -71,6 +72,9 @@ class Grid:
         for key in ("seed", "folder"):
             if key in changes:
                 raise ValueError(f"arm {arm!r} sets {key!r}, which the comparison itself decides: leave it out")
+        if changes.get("model.method", "seq-jepa") != "seq-jepa":  # a preset's terms that are a seq-JEPA's alone
+            own = {"model.objective.contrast": 0.0, "model.objective.temperature": Objective.temperature}
+            changes = {**own, **changes}
         try:
             return with_settings(known[preset][1], {**changes, "seed": seed})
         except ValueError as error:
@@ -161,8 +165,11 @@ NO_ADDITIONS: Settings = {
     "model.objective.standardize_targets": False,
     "model.objective.variance": 0.0,
     "model.objective.covariance": 0.0,
+    "model.objective.contrast": 0.0,
+    "model.objective.temperature": Objective.temperature,
+    "model.predictor_layers": 1,
 }
-"""The objective of the paper: one target, the cosine and nothing else."""
+"""The objective of the paper: one target, the cosine and nothing else; and its predictor."""
 _REGULARISED: Settings = {"replay.targets": 1, "model.objective.standardize_targets": False}
 _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
@@ -183,6 +190,13 @@ CONTRASTS: dict[str, Settings] = {
 """The main contrasts: seq-JEPA with the additions; with a contrast of targets too, in full and in a third of the time;
 without any; without actions; and baselines."""
 
+FULL: dict[str, Settings] = {
+    "plus": {},
+    "third": {},
+    **{arm: CONTRASTS[arm] for arm in ("paper", "no-actions", "byol", "simclr", "equimod")},
+}
+"""The main contrasts on the preset `cpu`, which has the contrast of targets itself."""
+
 BASELINES: dict[str, Settings] = {
     "plus": {},
     **{arm: CONTRASTS[arm] for arm in ("byol", "simclr", "equimod")},
@@ -195,6 +209,7 @@ BASELINES: dict[str, Settings] = {
 
 STEPS: dict[str, float] = {
     "contrast-third": 1 / 3,
+    "third": 1 / 3,
     "paper": 1.305,
     "no-actions": 1.14,
     "byol": 1.37,
@@ -278,7 +293,7 @@ BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
         Grid("small", "quick", equal_cost(CONTRASTS, 1_800), effort="brief"),
-        Grid("full", "cpu", {**equal_cost(CONTRASTS, 12_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
+        Grid("full", "cpu", {**equal_cost(FULL, 6_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
         Grid("ablations", "quick", {**ABLATIONS, **SACCADES}, effort="full"),
         Grid("baselines", "quick", equal_cost(BASELINES, 3_600)),
         Grid("path", "quick", PATH),

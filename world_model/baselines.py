@@ -271,11 +271,11 @@ class Baseline(WorldModel):
 
 def _make_predictor(branch: Branch, config: BaselineConfig, dim: int) -> nn.Module | None:
     """Return the predictor that `branch` names, of projections of length `dim`."""
-    embedding, hidden = config.motion_embedding, config.predictor_hidden
+    embedding, hidden, layers = config.motion_embedding, config.predictor_hidden, config.predictor_layers
     if branch.predictor == "plain":
-        return PairPredictor(dim, hidden, 0, embedding)
+        return PairPredictor(dim, hidden, 0, embedding, layers)
     if branch.predictor == "motion":
-        return PairPredictor(dim, hidden, config.motion_dim, embedding)
+        return PairPredictor(dim, hidden, config.motion_dim, embedding, layers)
     if branch.predictor == "hypernetwork":
         return HypernetworkPredictor(dim, config.motion_dim, config.motion_kind)
     if branch.predictor == "context":

@@ -80,20 +80,21 @@ class InverseDynamics(nn.Module):
 class PairPredictor(nn.Module):
     """Predicts the projection of a target from that of one view, and from the motion between them where it sees it.
 
-    A perceptron with one hidden layer: BYOL's predictor (Grill et al. 2020) and, with the embedded motion beside the
-    projection, that of conditional BYOL, SEN, EquiMod and Conv-JEPA.
+    A perceptron, published with one hidden layer: BYOL's predictor (Grill et al. 2020) and, with the embedded motion
+    beside the projection, that of conditional BYOL, SEN, EquiMod and Conv-JEPA.
 
     Args:
         dim: Length P of a projection.
         hidden: Hidden units.
         motion_dim: Length A of a motion; 0 for a predictor that sees none.
         motion_embedding: Length of an embedded motion.
+        layers: Hidden layers.
     """
 
-    def __init__(self, dim: int, hidden: int, motion_dim: int, motion_embedding: int) -> None:
+    def __init__(self, dim: int, hidden: int, motion_dim: int, motion_embedding: int, layers: int = 1) -> None:
         super().__init__()
         self.motion_embedding = MotionEmbedding(motion_dim, motion_embedding) if motion_dim else None
-        self.predictor = Predictor(dim, motion_embedding if motion_dim else 0, hidden, dim)
+        self.predictor = Predictor(dim, motion_embedding if motion_dim else 0, hidden, dim, layers)
 
     def forward(self, projected: Tensor, between: Tensor, ahead: Tensor) -> Tensor:
         """Return predictions (B, S, K, P).

@@ -164,7 +164,10 @@ class Objective:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
         for name in ("contrast", "inverse", "rollout"):
             if getattr(self, name):
-                raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
+                raise ValueError(
+                    f"objective.{name} has no effect with method {method}: leave it out, or set it to 0 "
+                    "(and objective.temperature to 0.1) where the preset has it"
+                )
 
     def __call__(
         self, prediction: Tensor, target: Tensor, z: Tensor, further: Mapping[str, Tensor] | None = None

@@ -189,7 +189,8 @@ class BaselineConfig:
 
     Attributes:
         method: Which recipe.
-        encoder, size, channels, z_dim, motion_dim, motion_embedding, predictor_hidden: As in `SeqJEPAConfig`.
+        encoder, size, channels, z_dim, motion_dim, motion_embedding: As in `SeqJEPAConfig`.
+        predictor_hidden, predictor_layers: As there, of the methods that have a perceptron for a predictor.
         motion_kind: How motions compose.
         layers, heads, dropout: Of the transformer of "context-ssl".
         num_classes: Classes of "supervised"; 0 for all others.
@@ -213,6 +214,7 @@ class BaselineConfig:
     heads: int = 4
     dropout: float = 0.1
     predictor_hidden: int = 1024
+    predictor_layers: int = 1
     num_classes: int = 0
     options: BaselineOptions = field(default_factory=BaselineOptions)
     objective: Objective = field(default_factory=Objective.paper)

@@ -26,7 +26,7 @@ def check_tokens(tokens: Tokens, condition: Condition) -> None:
 def check_sizes(config: Any) -> None:
     """Raise ValueError if a size of a model's `config`, seq-JEPA's or a baseline's, is below 1."""
     for name in ("channels", "z_dim", "motion_embedding", "layers", "heads", "predictor_hidden", "predictor_layers"):
-        if getattr(config, name, 1) < 1:
+        if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
