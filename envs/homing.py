@@ -152,7 +152,8 @@ class SaccadeHomingEnv(ComposedEnv):
 
     ## Info
     As in `GlimpseWorld/Saccade-v0`; `distance` to the start, image units; `success`, whether this step was the
-    agent's and ended within `success_radius` of it. `position` and `distance` are no observations: an agent that reads them is handed the answer.
+    agent's and ended within `success_radius` of it. `position` and
+    `distance` are no observations: an agent that reads them is handed the answer.
 
     ## Arguments
     - `imposed`: k, how many motions are imposed (4).
@@ -213,7 +214,8 @@ class RotationHomingEnv(ComposedEnv):
 
     ## Info
     As in `GlimpseWorld/ObjectRotation-v0`; `distance` to the start, degrees, geodesic; `success`, whether this step
-    was the agent's and ended within `success_angle` of it. `orientation` and `distance` are no observations: an agent that reads them is handed the answer.
+    was the agent's and ended within `success_angle` of it. `orientation` and
+    `distance` are no observations: an agent that reads them is handed the answer.
 
     ## Arguments
     - `imposed`: k, how many motions are imposed (4).
