@@ -73,7 +73,7 @@ def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float,
     share, spread = successes / count, z**2 / count
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def pool(values: Sequence[float]) -> Pooled:
