@@ -32,7 +32,7 @@ def scores_of(task: ControlTask, episodes: Episodes) -> dict[str, Score]:
     scores = {"success": _share(success[:, -1]), "any": _share(ever)}
     if episodes.distance is not None:
         final = episodes.distance[:, -1]
-        scores |= {f"within_{limit:.3g}": _share(final <= limit) for limit in task.within}
+        scores |= {f"within_{limit:.3g}": _share(np.asarray(final <= limit)) for limit in task.within}
         scores["final_distance"] = _score(final, np.median)
     if ever.any():
         scores["steps"] = _score(success[ever].argmax(axis=1) + 1.0 - task.imposed, np.mean)
