@@ -28,7 +28,8 @@ def scores_of(task: ControlTask, episodes: Episodes) -> dict[str, Score]:
     end, for the task's further distances; `steps`, the agent's own motions until the first success, of the episodes
     that have one, absent if none has; `return`; `final_distance`, the median, where there is one; `decision_ms`.
     """
-    success, ever = episodes.success, episodes.success.any(axis=1)
+    success = episodes.success
+    ever = np.asarray(success.any(axis=1))
     scores = {"success": _share(success[:, -1]), "any": _share(ever)}
     if episodes.distance is not None:
         final = episodes.distance[:, -1]

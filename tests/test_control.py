@@ -18,7 +18,8 @@ from glimpseworld.experiments.config import (
     make_world,
     model_config,
 )
-from glimpseworld.experiments.control import ControlConfig, Players, control, load_runs, main, planned_cells
+from glimpseworld.experiments.control import Players, control, main
+from glimpseworld.experiments.control_cells import ControlConfig, ModelRun, load_runs, planned_cells, scale_notes
 from glimpseworld.experiments.control_episodes import Episodes, play_episodes
 from glimpseworld.experiments.control_report import aligned, control_tables
 from glimpseworld.experiments.control_scores import differences, pooled, scores_of
@@ -327,6 +328,24 @@ def test_a_grid_leaves_out_what_no_run_is_of(tmp_path, runs):
     assert "reorient--greedy-renderer--a" in names and "rotation-classify--raster" not in names
     everything = ControlConfig("full", out=tmp_path)
     assert {cell.task.name for cell in planned_cells(everything, [])} == set(TASKS)
+
+
+def test_a_task_that_states_its_images_prefers_runs_that_were_trained_on_them(tmp_path):
+    """Scenes are 96 pixels wide and search images 128: half of each is an image unit."""
+    saccade = SACCADES.saccade
+    scenes, search = (
+        ModelRun(tmp_path / name, name, replace(SACCADES, saccade=replace(saccade, images=name)))
+        for name in ("scenes", "search")
+    )
+    config = ControlConfig("small", out=tmp_path)
+    alone = [cell for cell in planned_cells(config, [scenes]) if cell.task.name == "search-glimpse"]
+    assert {cell.run.label for cell in alone if cell.run} == {"scenes"}
+    (note,) = scale_notes(alone)
+    assert "an image unit is 48 pixels; in search-glimpse it is 64" in note
+    config = replace(config, task=("search-glimpse",))
+    both = planned_cells(config, [scenes, search])
+    assert {cell.run.label for cell in both if cell.run} == {"search"}
+    assert scale_notes(both) == []
 
 
 def test_the_command_runs(tmp_path, runs, monkeypatch, capsys):
