@@ -1,7 +1,8 @@
 """`glimpseworld control`: agents in tasks, on the same held-out episodes, and their scores in one folder.
 
-A call does what is left: every finished cell, that is an agent with one world model (or none) in a task, is written at
-once and skipped by later calls, so that a kill loses one cell at most.
+A call plays what is left: every finished cell, that is an agent with one world model (or none) in a task, is written at
+once and skipped by later calls, so that a kill loses one cell at most. The results are of all finished cells, also of
+those that the call does not name.
 
 The folder:
 
@@ -61,7 +62,7 @@ def control(config: ControlConfig) -> None:
         share = episodes.success[:, -1].mean()
         spent = duration(perf_counter() - began)
         print(f"  {number}/{len(left)} {cell.name}: success at the end {share:.3f}, {spent}", flush=True)
-    results = collect(config, cells)
+    results = collect(config, planned_cells(config, runs, all_of_them=True))
     keep(results, config.folder)
     print(f"\n{control_tables(results)}\n\nresults  {config.folder / 'results.json'}, .csv, .md")
     print("\n".join([f"figures  {config.folder / '*.png'}", *scale_notes(cells)]))

@@ -133,8 +133,10 @@ def load_runs(config: ControlConfig) -> list[ModelRun]:
     return runs
 
 
-def planned_cells(config: ControlConfig, runs: list[ModelRun]) -> list[Cell]:
-    """Return all cells, task by task.
+def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: bool = False) -> list[Cell]:
+    """Return the cells that are asked for, task by task, agents in the order of `CONTROLLERS`.
+
+    With `all_of_them`, also those of other agents, and of the grid's other tasks, which earlier calls may have played.
 
     In a grid, what cannot be played is left out: agents in tasks they cannot act in, and, where runs are named, tasks
     of worlds that no run is of. What is asked for by name has to fit. See `runs_for` for whose models act in a task.
@@ -144,23 +146,26 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun]) -> list[Cell]:
     """
     grid = GRIDS[config.grid] if config.grid else None
     cells = []
-    for name in config.task or (grid.tasks if grid else ()):
+    of_grid = grid.tasks if grid else ()
+    tasks = dict.fromkeys((*of_grid, *config.task)) if all_of_them else config.task or of_grid
+    agents = [agent for agent in CONTROLLERS if all_of_them or not config.agent or agent in config.agent]
+    for name in tasks:
         task = task_named(name)
         own = runs_for(task, runs)
         if runs and not own:
-            if config.task:
+            if name in config.task:
                 Playground(task, runs[0].config, 1)  # says what does not fit
             continue
         world = own[0].config if own else _default_world(task)
         _check_one_world(task, own)
-        for agent in config.agent or CONTROLLERS:
+        for agent in agents:
             controller = CONTROLLERS[agent]
             reason = controller.unfit(task)
             if reason is None and controller.needs_model and not own:
                 reason = "it needs a world model: name one with --world-model RUN"
             if reason is None:
                 cells += [Cell(task, agent, run, world) for run in (own if controller.needs_model else [None])]
-            elif config.agent and config.task:
+            elif agent in config.agent and name in config.task:
                 raise ValueError(f"agent {agent!r} cannot act in task {name!r}: {reason}")
     if not cells:
         raise ValueError("nothing is left to play: no agent named here fits a task, or no task fits the runs")

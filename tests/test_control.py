@@ -258,6 +258,14 @@ def test_finished_cells_are_skipped_and_a_lost_one_is_played_again(tmp_path, run
     assert "oracle*" in capsys.readouterr().out
 
 
+def test_results_are_of_all_finished_cells_in_whatever_calls_they_were_played(tmp_path, runs):
+    for agent in ("oracle", "random"):
+        control(config_of(tmp_path, runs, agent=(agent,)))
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["tasks"]["reorient"]["agents"]
+    assert list(found) == ["random", "oracle"]
+    assert found["oracle"]["difference"]["success"]["value"] > 0.5
+
+
 def test_a_cell_that_fails_leaves_those_before_it(tmp_path, runs, monkeypatch):
     def fail(where):
         raise ValueError("no luck")
