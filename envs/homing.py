@@ -14,7 +14,7 @@ from .images import ImageSet
 from .object_rotation import ObjectRotationWorld
 from .saccade import SaccadeWorld
 from .settings import check_whole
-from .tasks import DRAW_IMPOSED, PoseGoalTask, Reward, Task, pose_scale
+from .tasks import DRAW_IMPOSED, Ends, PoseGoalTask, Reward, Task, pose_scale
 
 
 class Homing(PoseGoalTask):
@@ -24,14 +24,23 @@ class Homing(PoseGoalTask):
         imposed: k, how many motions are imposed, at least 1.
         tolerance: success is a distance of at most this: image units, or degrees.
         scale: the largest distance there is, in the same unit.
-        reward, step_cost: see `GoalTask`.
+        reward, step_cost, ends: see `GoalTask`.
     """
 
-    def __init__(self, *, imposed: int, tolerance: float, scale: float, reward: Reward, step_cost: float) -> None:
+    def __init__(
+        self,
+        *,
+        imposed: int,
+        tolerance: float,
+        scale: float,
+        reward: Reward,
+        step_cost: float,
+        ends: Ends = "success",
+    ) -> None:
         check_whole("imposed, the number of motions,", imposed, low=1)
         if not 0 <= tolerance < scale:
             raise ValueError(f"the success radius must be in [0, {scale:g}), got {tolerance}")
-        super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost)
+        super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
         self.imposed = imposed
 
     def bind(self, num_envs: int, world: World) -> None:
@@ -87,11 +96,12 @@ def compose_saccade_homing(
     success_radius: float = 0.1,
     reward: Reward = "sparse",
     step_cost: float = 0.05,
+    ends: Ends = "success",
     **world: Any,
 ) -> tuple[World, Task]:
     """Return the world and the task of `SaccadeHomingEnv`."""
     scale = pose_scale("translation")
-    task = Homing(imposed=imposed, tolerance=success_radius, scale=scale, reward=reward, step_cost=step_cost)
+    task = Homing(imposed=imposed, tolerance=success_radius, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
     return SaccadeWorld(images, **world), task
 
 
@@ -102,11 +112,12 @@ def compose_rotation_homing(
     success_angle: float = 15.0,
     reward: Reward = "sparse",
     step_cost: float = 0.05,
+    ends: Ends = "success",
     **world: Any,
 ) -> tuple[World, Task]:
     """Return the world and the task of `RotationHomingEnv`."""
     scale = pose_scale("rotation")
-    task = Homing(imposed=imposed, tolerance=success_angle, scale=scale, reward=reward, step_cost=step_cost)
+    task = Homing(imposed=imposed, tolerance=success_angle, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
     return ObjectRotationWorld(objects, **world), task
 
 
@@ -136,17 +147,20 @@ class SaccadeHomingEnv(ComposedEnv):
 
     ## Episode end
     Terminates when a saccade of the agent's ends within `success_radius` of the start; truncated after 16 steps, the
-    imposed ones among them (`max_episode_steps`).
+    imposed ones among them (`max_episode_steps`). With `ends="time"` it is truncated only: what counts is then where it
+    ends.
 
     ## Info
-    As in `GlimpseWorld/Saccade-v0`; `distance` to the start, image units; `success`, whether this step solved the
-    episode. `position` and `distance` are no observations: an agent that reads them is handed the answer.
+    As in `GlimpseWorld/Saccade-v0`; `distance` to the start, image units; `success`, whether this step was the
+    agent's and ended within `success_radius` of it. `position` and
+    `distance` are no observations: an agent that reads them is handed the answer.
 
     ## Arguments
     - `imposed`: k, how many motions are imposed (4).
     - `success_radius`: image units, half the image side (0.1).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every saccade of the agent's (0.05).
+    - `ends`: "success", or "time": an episode goes on after a success, and each saccade that ends in one is rewarded.
     - those of `GlimpseWorld/Saccade-v0`.
 
     ## Baselines
@@ -195,17 +209,20 @@ class RotationHomingEnv(ComposedEnv):
 
     ## Episode end
     Terminates when a rotation of the agent's ends within `success_angle` of the start; truncated after 16 steps, the
-    imposed ones among them (`max_episode_steps`).
+    imposed ones among them (`max_episode_steps`). With `ends="time"` it is truncated only: what counts is then where it
+    ends.
 
     ## Info
     As in `GlimpseWorld/ObjectRotation-v0`; `distance` to the start, degrees, geodesic; `success`, whether this step
-    solved the episode. `orientation` and `distance` are no observations: an agent that reads them is handed the answer.
+    was the agent's and ended within `success_angle` of it. `orientation` and
+    `distance` are no observations: an agent that reads them is handed the answer.
 
     ## Arguments
     - `imposed`: k, how many motions are imposed (4).
     - `success_angle`: degrees (15).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every rotation of the agent's (0.05).
+    - `ends`: "success", or "time": an episode goes on after a success, and each rotation that ends in one is rewarded.
     - those of `GlimpseWorld/ObjectRotation-v0`. With `rotation="3diebench"` the straight way home may leave the range,
       and then stops there.
 

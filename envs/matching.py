@@ -16,7 +16,7 @@ from .images import ImageSet
 from .object_rotation import ObjectRotationWorld, RotationRange
 from .rotations import canonical
 from .saccade import SaccadeWorld
-from .tasks import DRAW_GOAL, DRAW_GOAL_VIEW, PoseGoalTask, Reward, Task, pose_scale
+from .tasks import DRAW_GOAL, DRAW_GOAL_VIEW, Ends, PoseGoalTask, Reward, Task, pose_scale
 
 
 class Matching(PoseGoalTask):
@@ -26,7 +26,7 @@ class Matching(PoseGoalTask):
         goal_range: (low, high), closed; an episode's goal is at a distance uniform in it.
         option: name of the reset option that forces the distance.
         furthest: the largest distance at which every start has a goal.
-        tolerance, scale, reward, step_cost: see `GoalTask`.
+        tolerance, scale, reward, step_cost, ends: see `GoalTask`.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Matching(PoseGoalTask):
         scale: float,
         reward: Reward,
         step_cost: float,
+        ends: Ends = "success",
     ) -> None:
-        super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost)
+        super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
         if not 0 <= tolerance < furthest:
             raise ValueError(f"the success radius must be in [0, {furthest:g}), got {tolerance}")
         pair = np.asarray(goal_range, dtype=np.float64)
@@ -150,6 +151,7 @@ def compose_reorientation(
     success_angle: float = 15.0,
     reward: Reward = "sparse",
     step_cost: float = 0.05,
+    ends: Ends = "success",
     rotation: RotationRange | None = None,
     **world: Any,
 ) -> tuple[World, Task]:
@@ -171,6 +173,7 @@ def compose_reorientation(
         scale=pose_scale("rotation"),
         reward=reward,
         step_cost=step_cost,
+        ends=ends,
     )
     return rotations, task
 
@@ -182,6 +185,7 @@ def compose_reaching(
     success_radius: float = 0.1,
     reward: Reward = "sparse",
     step_cost: float = 0.05,
+    ends: Ends = "success",
     **world: Any,
 ) -> tuple[World, Task]:
     """Return the world and the task of `SaccadeReachEnv`."""
@@ -194,6 +198,7 @@ def compose_reaching(
         scale=pose_scale("translation"),
         reward=reward,
         step_cost=step_cost,
+        ends=ends,
     )
     return saccades, task
 
@@ -224,17 +229,18 @@ class ObjectReorientEnv(ComposedEnv):
 
     ## Episode end
     Terminates when a rotation ends within `success_angle` of the goal, geodesic; truncated after 16 steps
-    (`max_episode_steps`).
+    (`max_episode_steps`). With `ends="time"` it is truncated only: what counts is then where it ends.
 
     ## Info
     As in `GlimpseWorld/ObjectRotation-v0`; `distance` to the goal, degrees, geodesic; `success`, whether this step
-    solved the episode.
+    ended within `success_angle` of it.
 
     ## Arguments
     - `goal_angle`: (low, high) degrees, within [`success_angle`, 180] ((30, 120)).
     - `success_angle`: degrees (15).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every rotation (0.05).
+    - `ends`: "success", or "time": an episode goes on after a success, and each rotation that ends in one is rewarded.
     - those of `GlimpseWorld/ObjectRotation-v0`, but `rotation`, which is "free", also with `variation="3diebench"`.
 
     ## Baselines
@@ -283,11 +289,11 @@ class SaccadeReachEnv(ComposedEnv):
 
     ## Episode end
     Terminates when a saccade ends within `success_radius` of the goal; truncated after 16 steps
-    (`max_episode_steps`).
+    (`max_episode_steps`). With `ends="time"` it is truncated only: what counts is then where it ends.
 
     ## Info
-    As in `GlimpseWorld/Saccade-v0`; `distance` to the goal, image units; `success`, whether this step solved the
-    episode.
+    As in `GlimpseWorld/Saccade-v0`; `distance` to the goal, image units; `success`, whether this step ended
+    within `success_radius` of it.
 
     ## Arguments
     - `goal_distance`: (low, high) image units, half the image side, within [`success_radius`, sqrt 2 reach]
@@ -295,6 +301,7 @@ class SaccadeReachEnv(ComposedEnv):
     - `success_radius`: image units (0.1).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every saccade (0.05).
+    - `ends`: "success", or "time": an episode goes on after a success, and each saccade that ends in one is rewarded.
     - those of `GlimpseWorld/Saccade-v0`.
 
     ## Baselines

@@ -12,7 +12,7 @@ from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv
 from .images import ImageSet
 from .saccade import SaccadeWorld
-from .tasks import DRAW_GOAL_VIEW, IMAGE_DIAGONAL, GoalTask, Reward, Task
+from .tasks import DRAW_GOAL_VIEW, IMAGE_DIAGONAL, Ends, GoalTask, Reward, Task
 
 Cue = Literal["class", "glimpse"]
 _ON_THE_EDGE = 1e-9
@@ -25,13 +25,16 @@ class Search(GoalTask):
     Args:
         boxes: (N, 4) float64, the target (x0, y0, x1, y1) of each of the world's N things, image units.
         cue: "class" or "glimpse".
-        reward, step_cost: see `GoalTask`.
+        reward, step_cost, ends: see `GoalTask`.
     """
 
-    def __init__(self, boxes: np.ndarray, *, cue: Cue, reward: Reward, step_cost: float) -> None:
+    def __init__(
+        self, boxes: np.ndarray, *, cue: Cue, reward: Reward, step_cost: float, ends: Ends = "success"
+    ) -> None:
         if cue not in get_args(Cue):
             raise ValueError(f"cue must be one of {get_args(Cue)}, got {cue!r}")
-        super().__init__(tolerance=_ON_THE_EDGE, scale=IMAGE_DIAGONAL, reward=reward, step_cost=step_cost)
+        scale = IMAGE_DIAGONAL
+        super().__init__(tolerance=_ON_THE_EDGE, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
         self.boxes, self.cue = boxes, cue
 
     def bind(self, num_envs: int, world: World) -> None:
@@ -92,6 +95,7 @@ def compose_search(
     cue: Cue = "class",
     reward: Reward = "sparse",
     step_cost: float = 0.05,
+    ends: Ends = "success",
     reach: float = 1.0,
     **world: Any,
 ) -> tuple[World, Task]:
@@ -112,7 +116,7 @@ def compose_search(
         raise ValueError(
             f"{int(beyond.any(axis=1).sum())} of {len(boxes)} targets lie beyond reach={reach:g}: raise it, up to 1"
         )
-    return saccades, Search(boxes, cue=cue, reward=reward, step_cost=step_cost)
+    return saccades, Search(boxes, cue=cue, reward=reward, step_cost=step_cost, ends=ends)
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
@@ -145,11 +149,11 @@ class SaccadeSearchEnv(ComposedEnv):
 
     ## Episode end
     Terminates after a saccade whose fixation is within the target's box, edges included; truncated after 16 steps
-    (`max_episode_steps`).
+    (`max_episode_steps`). With `ends="time"` it is truncated only: what counts is then where it ends.
 
     ## Info
     As in `GlimpseWorld/Saccade-v0`, `label` being the target's class; `distance`, from the gaze to the target's box in
-    image units, 0 within; `success`, whether this step solved the episode.
+    image units, 0 within; `success`, whether this step landed within it.
 
     ## Arguments
     - `images`: as in `GlimpseWorld/Saccade-v0`, with a box for each image: "search" (6 objects of different classes),
@@ -157,6 +161,7 @@ class SaccadeSearchEnv(ComposedEnv):
     - `cue`: "class" or "glimpse".
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every saccade (0.05).
+    - `ends`: "success", or "time": an episode goes on after a success, and each saccade that ends in one is rewarded.
     - `reach`: 1.0 here, so that every target can be fixated; see `GlimpseWorld/Saccade-v0`.
     - the others of `GlimpseWorld/Saccade-v0`.
 

@@ -12,6 +12,7 @@ from .core import MotionKind, Rows, World
 from .draws import EpisodeDraws
 
 Reward = Literal["sparse", "dense"]
+Ends = Literal["success", "time"]
 DRAW_GOAL, DRAW_GOAL_VIEW, DRAW_IMPOSED = 101, 102, 103
 """Purposes of the tasks' draws, apart from the worlds'."""
 
@@ -114,7 +115,7 @@ class FreeViewing(Task):
 
 
 class GoalTask(Task):
-    """A task with a distance to its goal: success within a tolerance ends the episode.
+    """A task with a distance to its goal: success is to be within a tolerance of it, and ends the episode or does not.
 
     The reward of a motion is, with c = `step_cost`:
 
@@ -127,14 +128,21 @@ class GoalTask(Task):
         scale: the largest distance there is.
         reward: "sparse" or "dense".
         step_cost: c, in [0, 1].
+        ends: "success": an episode terminates with its first success. "time": success does not end it, so that what
+            counts can be where it ends; the sparse reward is then given for every motion that ends in success.
     """
 
-    def __init__(self, *, tolerance: float, scale: float, reward: Reward, step_cost: float) -> None:
+    def __init__(
+        self, *, tolerance: float, scale: float, reward: Reward, step_cost: float, ends: Ends = "success"
+    ) -> None:
         if reward not in get_args(Reward):
             raise ValueError(f"reward must be one of {get_args(Reward)}, got {reward!r}")
         if not 0 <= step_cost <= 1:
             raise ValueError(f"step_cost must be in [0, 1], got {step_cost}")
+        if ends not in get_args(Ends):
+            raise ValueError(f"ends must be one of {get_args(Ends)}, got {ends!r}")
         self.tolerance, self.scale, self.reward, self.step_cost = tolerance, scale, reward, step_cost
+        self.ends: Ends = ends
 
     @abstractmethod
     def distances(self, rows: Rows, world: World) -> np.ndarray:
@@ -155,20 +163,21 @@ class GoalTask(Task):
         self._success[rows] = False
 
     def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rewards, and success as termination."""
+        """Return the rewards, and as termination success, unless `ends` is "time"."""
         counted = self.counted(rows)
         after = self.distances(rows, world)
         success = (after <= self.tolerance) & counted
         gain = (self._distance[rows] - after) / self.scale if self.reward == "dense" else success
         self._distance[rows], self._success[rows] = after, success
-        return np.where(counted, gain - self.step_cost, 0.0), success
+        terminated = success if self.ends == "success" else np.zeros_like(success)
+        return np.where(counted, gain - self.step_cost, 0.0), terminated
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the live arrays `distance` and `success`."""
         return {"distance": self._distance, "success": self._success}
 
     def info(self) -> dict[str, np.ndarray]:
-        """Return `distance` (B,) float64 and `success` (B,) bool."""
+        """Return `distance` (B,) float64 and `success` (B,) bool, of the last motion; False after a reset."""
         return {"distance": self._distance, "success": self._success}
 
 

@@ -10,6 +10,7 @@ fixed set of held-out things. Where there is one seed there is no interval over 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,14 @@ def bootstrap_interval(values: Sequence[float], *, resamples: int = 10_000) -> t
     chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
     low, high = np.percentile(np.asarray(values)[chosen].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
+
+
+def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Return the ends of Wilson's interval (1927) of a share, 95 % unless `z` says otherwise."""
+    share, spread = successes / count, z**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def pool(values: Sequence[float]) -> Pooled:

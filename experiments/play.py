@@ -17,6 +17,7 @@ from ..agents.oracles import OracleAgent
 from ..agents.scripted import Agent, RandomAgent
 from ..envs.core import Simulator
 from ..envs.environment import GlimpseEnv
+from .aggregate import wilson_interval
 from .config import make_agent
 from .recording import Recorder
 
@@ -144,16 +145,8 @@ def _summary(config: RolloutConfig, episodes: list[_Episode]) -> str:
     successes = [episode.success for episode in episodes if episode.success is not None]
     if not successes:
         return line
-    low, high = _wilson(sum(successes), count)
+    low, high = wilson_interval(sum(successes), count)
     return f"{line}, success {100 * sum(successes) / count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _wilson(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return Wilson's interval (1927) of a proportion."""
-    share, spread = successes / count, z**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return middle - half, middle + half
 
 
 def _batched(values: dict[str, Any]) -> dict[str, np.ndarray]:

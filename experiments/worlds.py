@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..agents.motor import Motor
 from ..agents.scripted import Agent, DeckAgent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import MotionSignal, World
 from ..envs.foveae import FoveaKind
@@ -95,11 +96,15 @@ class RotationOptions:
     variation: SceneVariation = field(default_factory=SceneVariation)
     """Factors of variation, one by one; they come before `lighting`."""
 
+    def arguments(self, split: Split) -> dict[str, Any]:
+        """Return the arguments of the world, and of its tasks' environments, with the objects of `split`."""
+        members = self.members_per_family if split == "train" else HELD_OUT_MEMBERS
+        changed = {"split": split, "members_per_family": members, "variation": self.variation.named() or None}
+        return _shallow(self) | changed
+
     def world(self, split: Split) -> ObjectRotationWorld:
         """Return the world with the objects of `split`."""
-        members = self.members_per_family if split == "train" else HELD_OUT_MEMBERS
-        options = _shallow(self) | {"members_per_family": members, "variation": self.variation.named() or None}
-        return ObjectRotationWorld(split=split, **options)
+        return ObjectRotationWorld(**self.arguments(split))
 
 
 @dataclass(frozen=True)
@@ -158,21 +163,32 @@ class SaccadeOptions:
     variation: SensorVariation = field(default_factory=SensorVariation)
     """Factors of variation, one by one."""
 
-    def world(self, split: Split, *, probing: bool = False) -> SaccadeWorld:
-        """Return the world with the images of `split`; of `probe_images` where `probing`."""
+    def arguments(self, split: Split, *, probing: bool = False) -> dict[str, Any]:
+        """Return the arguments of the world, and of its tasks' environments, with the images of `split`.
+
+        They are those of `probe_images` where `probing`.
+
+        Raises:
+            ValueError: if no images are named.
+        """
         source = self.probe_images if probing and self.probe_images is not None else self.images
         if not source:
             raise ValueError("no images: name the folder of STL-10's binaries, or others, with --saccade.images PATH")
         options = _shallow(self)
         del options["probe_images"]
         perfect = self.oculomotor == Oculomotor()
-        options |= {
+        changed = {
+            "split": split,
             "images": source,
             "priority": self.priority.named(),
             "oculomotor": None if perfect else asdict(self.oculomotor),
             "variation": self.variation.named() or None,
         }
-        return SaccadeWorld(split=split, **options)
+        return options | changed
+
+    def world(self, split: Split, *, probing: bool = False) -> SaccadeWorld:
+        """Return the world with the images of `split`; of `probe_images` where `probing`."""
+        return SaccadeWorld(**self.arguments(split, probing=probing))
 
 
 @dataclass(frozen=True)
@@ -196,6 +212,19 @@ class StoredOptions:
         if not self.source:
             raise ValueError("no stored views: name the folder of 3DIEBench with --stored.source PATH")
         return StoredViewsWorld(split=split, **_shallow(self))
+
+
+def motor_of(world: World) -> Motor:
+    """Return what actions do in `world`: the motions it commands by them.
+
+    Raises:
+        ValueError: if its motions tell more than an action commands.
+    """
+    if world.motion_kind != "translation":
+        assert isinstance(world, (ObjectRotationWorld, StoredViewsWorld))
+        return Motor(world.motion_kind, (world.max_angle,))
+    ones = np.ones((1, world.action_space.shape[0]))
+    return Motor("translation", tuple(world.commanded(ones)[0].astype(np.float64).tolist()))
 
 
 def make_agent(name: AgentName, world: World, num_envs: int, rng: np.random.Generator) -> Agent:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from glimpseworld.experiments.play import RolloutConfig, _wilson, rollout
+from glimpseworld.experiments.aggregate import wilson_interval
+from glimpseworld.experiments.play import RolloutConfig, rollout
 
 OPTIONS = {"members_per_family": "2", "size": "16", "shadows": "false"}
 
@@ -41,5 +42,5 @@ def test_agents_that_cannot_act_say_why():
 
 
 def test_wilsons_interval_is_that_of_the_textbook():
-    assert _wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert _wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)

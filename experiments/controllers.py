@@ -1,0 +1,240 @@
+"""The control benchmark's agents: a name, what makes it, and where it can act. Adding one is an entry of `CONTROLLERS`.
+
+A factory gets a `ControlSetting` and returns an agent for its B rows. What an agent is fitted on comes from
+`setting.play()`, training things; choices between settings are made by `choose_on_validation`. Neither ever sees the
+objects or images that the benchmark scores on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import numpy as np
+import torch
+
+from ..agents.motor import Motor
+from ..agents.oracles import OracleAgent
+from ..agents.reference import GreedyRendererAgent, RasterAgent, raster_actions
+from ..agents.scripted import Agent, RandomAgent
+from ..envs.core import World
+from ..envs.environment import GlimpseVectorEnv
+from ..envs.saccade import SaccadeWorld
+from ..envs.splits import Split
+from ..world_model.motion import compose
+from ..world_model.protocol import WorldModel
+from .control_episodes import play_episodes
+from .control_tasks import ControlTask, Playground, TaskKind
+from .view_sets import ViewSet
+from .worlds import make_agent, motor_of
+
+ANYWHERE: tuple[TaskKind, ...] = get_args(TaskKind)
+MOVING: tuple[TaskKind, ...] = ("reorient", "reach", "search", "homing")
+"""Kinds of task whose action is a motion and nothing else."""
+
+
+@dataclass(frozen=True)
+class ControlSetting:
+    """Where an agent is to act, and what it may be made of."""
+
+    playground: Playground
+    """The task's environments and the material to fit on."""
+    split: Split
+    """Whose episodes are played."""
+    model: WorldModel | None
+    """In eval mode; None for agents that need none."""
+    seed: int
+    """Of the benchmark."""
+
+    @property
+    def task(self) -> ControlTask:
+        """What is to be done."""
+        return self.playground.task
+
+    @property
+    def envs(self) -> GlimpseVectorEnv:
+        """Where it is played: for privileged agents only, but for its spaces."""
+        return self.playground.envs(self.split)
+
+    @property
+    def world(self) -> World:
+        """The world of `envs`: for privileged agents only, but for its spaces."""
+        return self.envs.world
+
+    @property
+    def motor(self) -> Motor:
+        """What actions do."""
+        return motor_of(self.world)
+
+    @property
+    def steps(self) -> int:
+        """Motions of an episode."""
+        return self.task.steps
+
+    @property
+    def num_envs(self) -> int:
+        """B, rows in lockstep."""
+        return self.playground.num_envs
+
+    @property
+    def action_size(self) -> int:
+        """Components of an action, a task's own among them."""
+        return self.envs.simulator.action_space.shape[0]
+
+    def require_model(self) -> WorldModel:
+        """Return the model of an agent that needs one."""
+        if self.model is None:
+            raise ValueError(
+                f"an agent of task {self.task.name!r} needs a world model: name one with --world-model RUN"
+            )
+        return self.model
+
+    def rng(self) -> np.random.Generator:
+        """Return a new generator of the benchmark's seed."""
+        return np.random.default_rng([self.seed, 1])
+
+    def generator(self) -> torch.Generator:
+        """Return a new generator of the benchmark's seed, on the CPU."""
+        return torch.Generator().manual_seed(self.seed)
+
+    def play(self) -> ViewSet:
+        """Return views of training things from known poses, to fit an agent on."""
+        return self.playground.play()
+
+    def on_validation(self) -> ControlSetting:
+        """Return the same with validation things, to choose settings on."""
+        return replace(self, split="validation")
+
+
+Factory = Callable[[ControlSetting], Agent]
+
+
+@dataclass(frozen=True)
+class Controller:
+    """An agent of the benchmark."""
+
+    make: Factory
+    """Makes it."""
+    about: str
+    """What it does, in one line."""
+    kinds: tuple[TaskKind, ...] = MOVING
+    """Kinds of task that it can act in."""
+    worlds: tuple[str, ...] = ("rotation", "saccade")
+    """Worlds that it can act in."""
+    needs_model: bool = False
+    """Whether it is made anew for every world model."""
+    needs_goal_view: bool = False
+    """Whether the observation has to show what the goal looks like."""
+    privileged: bool = False
+    """Whether it knows more than is observed."""
+
+    def unfit(self, task: ControlTask) -> str | None:
+        """Return why it cannot act in `task`, or None if it can."""
+        if task.kind not in self.kinds:
+            return f"it does {', '.join(self.kinds)}"
+        if task.world not in self.worlds:
+            return f"it acts in the world {', '.join(self.worlds)}"
+        if self.needs_goal_view and task.goal_entry is None:
+            return "nothing shows it what the goal looks like"
+        return None
+
+
+def choose_on_validation(setting: ControlSetting, factories: Sequence[Factory], *, episodes: int = 100) -> int:
+    """Return the number of the factory whose agent is best on validation episodes.
+
+    That is the one with the highest success at the end; of equals, the highest success at any step, then the first.
+    """
+    where = setting.on_validation()
+    scores = []
+    for make in factories:
+        found = play_episodes(where.envs, make(where), setting.steps, episodes, setting.seed)
+        scores.append((found.success[:, -1].mean(), found.success.any(axis=1).mean()))
+    return max(range(len(scores)), key=lambda n: (scores[n], -n))
+
+
+def candidate_views(world: World, rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from (B, C, A) actions to the views (B, C, H, W, C') uint8 that each leads to.
+
+    It goes from where the rows are when it is called. Factors of variation that are drawn with every step are drawn
+    from `rng`, since the next step's are not known.
+    """
+
+    def render(actions: np.ndarray) -> np.ndarray:
+        rows, count = actions.shape[:2]
+        which = np.repeat(np.arange(rows), count)
+        poses = compose(world.motion_kind, world.pose[which], world.commanded(actions.reshape(rows * count, -1)))
+        views = world.another_view(which, poses, rng.random((len(which), world.view_randomness)))
+        return views.reshape(rows, count, *views.shape[1:])
+
+    return render
+
+
+def _random(setting: ControlSetting) -> Agent:
+    return RandomAgent(setting.num_envs, setting.action_size, setting.rng())
+
+
+def _raster(setting: ControlSetting) -> Agent:
+    paths = scan_paths(setting.world)
+    best = choose_on_validation(setting, [lambda _, path=path: RasterAgent(path) for path in paths])
+    return RasterAgent(paths[best])
+
+
+def scan_paths(world: World) -> list[np.ndarray]:
+    """Return the fixed sequences of actions, each (T, A), that agent "raster" chooses from."""
+    if isinstance(world, SaccadeWorld):
+        size = world.action_space.shape[0]
+        rasters = [raster_actions(columns, world.reach, world.max_amplitude) for columns in (2, 3, 4)]
+        return [np.pad(path, ((0, 0), (0, size - 2))) for path in rasters]
+    turns = np.eye(3)
+    weaves = [np.stack([turns[a], turns[b]]) for a, b in ((0, 1), (1, 2), (0, 2))]
+    return [*(turn[None] for turn in turns), *weaves]
+
+
+def _saliency(setting: ControlSetting) -> Agent:
+    return make_agent("saliency", setting.world, setting.num_envs, setting.rng())
+
+
+def _oracle(setting: ControlSetting) -> Agent:
+    return OracleAgent(lambda: setting.envs.task.oracle_actions(setting.world))
+
+
+def _greedy_renderer(setting: ControlSetting) -> Agent:
+    goal = setting.task.goal_entry
+    assert goal is not None
+    return GreedyRendererAgent(
+        setting.require_model(),
+        setting.motor,
+        candidate_views(setting.world, setting.rng()),
+        generator=setting.generator(),
+        goal=goal,
+    )
+
+
+CONTROLLERS: dict[str, Controller] = {
+    "random": Controller(_random, "actions uniform over the action space", ANYWHERE),
+    "raster": Controller(_raster, "a fixed scan path, chosen on validation episodes"),
+    "saliency": Controller(
+        _saliency, "looks where saliency is high, with inhibition of return", worlds=("saccade",), privileged=True
+    ),
+    "greedy-renderer": Controller(
+        _greedy_renderer,
+        "of 32 actions, the one whose true view is most like the goal by the model's embedding",
+        needs_model=True,
+        needs_goal_view=True,
+        privileged=True,
+    ),
+    "oracle": Controller(_oracle, "knows the goal and the pose, or the class", ANYWHERE, privileged=True),
+}
+"""Name -> agent, in the order of tables and figures."""
+
+
+def controller_named(name: str) -> Controller:
+    """Return the agent called `name`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in CONTROLLERS:
+        raise ValueError(f"no agent {name!r}; there are {', '.join(CONTROLLERS)}")
+    return CONTROLLERS[name]
