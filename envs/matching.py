@@ -14,7 +14,7 @@ from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv
 from .images import ImageSet
 from .object_rotation import ObjectRotationWorld, RotationRange
-from .rotations import canonical
+from .rotations import canonical, reachable_share
 from .saccade import SaccadeWorld
 from .tasks import DRAW_GOAL, DRAW_GOAL_VIEW, Ends, PoseGoalTask, Reward, Task, pose_scale
 
@@ -97,16 +97,53 @@ class Matching(PoseGoalTask):
         return "Goal", self._goal_view[row]
 
 
+_AXES = 256
+"""Axes of which a goal within "3diebench" has one. For a turn of 150 degrees a sixth of them stay in the range."""
+
+
 class Reorient(Matching):
-    """Goals a given angle away, about an axis uniform over the sphere; see `ObjectReorientEnv`."""
+    """Goals a given angle away, about an axis uniform over the sphere; see `ObjectReorientEnv`.
+
+    Args:
+        goal_range, options: see `Matching`.
+        bounded: Goals are such that the straight way there stays in the range of "3diebench".
+    """
+
+    def __init__(self, goal_range: tuple[float, float], *, bounded: bool = False, **options: Any) -> None:
+        super().__init__(goal_range, furthest=120.0 if bounded else 180.0, **options)
+        self.bounded = bounded
 
     def goals_at(self, starts: np.ndarray, distances: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Turn (n, 4) orientations by (n,) degrees."""
-        z, around = 2 * uniform[:, 0] - 1, 2 * np.pi * uniform[:, 1]
-        ring = np.sqrt(1 - z**2)
-        axes = np.stack([ring * np.cos(around), ring * np.sin(around), z], axis=1)
-        turns = Rotation.from_rotvec(axes * np.radians(distances)[:, None])
+        angles = np.radians(distances)[:, None]
+        if self.bounded:
+            axes = _axes_within(starts, angles, uniform)
+        else:
+            axes = _on_the_sphere(2 * uniform[:, 0] - 1, 2 * np.pi * uniform[:, 1])
+        turns = Rotation.from_rotvec(axes * angles)
         return canonical((Rotation.from_quat(starts) * turns).as_quat())
+
+
+def _axes_within(starts: np.ndarray, angles: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Return axes (n, 3) about which (n, 4) orientations can turn by (n, 1) radians and stay in range all the way.
+
+    Each is drawn evenly from those of a Fibonacci lattice, spun at random, that do; should none, the best is taken.
+    """
+    number = np.arange(_AXES) + 0.5
+    spun = np.pi * (1 + np.sqrt(5)) * number + 2 * np.pi * uniform[:, 1:2]  # (n, axes)
+    axes = _on_the_sphere(np.broadcast_to(1 - 2 * number / _AXES, spun.shape), spun)  # (n, axes, 3)
+    matrices = np.repeat(Rotation.from_quat(starts).as_matrix(), _AXES, axis=0)
+    share = reachable_share(matrices, (axes * angles[..., None]).reshape(-1, 3)).reshape(spun.shape)
+    fits = share >= np.minimum(share.max(axis=1, keepdims=True), 1.0)
+    chosen = (uniform[:, 0] * fits.sum(axis=1)).astype(np.int64)
+    which = (fits.cumsum(axis=1) <= chosen[:, None]).sum(axis=1)
+    return axes[np.arange(len(axes)), which]
+
+
+def _on_the_sphere(z: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Return unit vectors (..., 3) at heights `z` in [-1, 1] and azimuths `around`, radians."""
+    ring = np.sqrt(1 - z**2)
+    return np.stack([ring * np.cos(around), ring * np.sin(around), z], axis=-1)
 
 
 class Reach(Matching):
@@ -158,17 +195,15 @@ def compose_reorientation(
     """Return the world and the task of `ObjectReorientEnv`.
 
     Raises:
-        ValueError: if the object does not turn freely.
+        ValueError: if the object turns within "ood".
     """
-    if rotation not in (None, "free"):
-        raise ValueError(
-            f'goals lie in every direction, so rotation must be "free" for reorientation, got {rotation!r}'
-        )
-    rotations = ObjectRotationWorld(objects, rotation="free", **world)
+    if rotation not in (None, "free", "3diebench"):
+        raise ValueError(f'rotation must be "free" or "3diebench" for reorientation, got {rotation!r}')
+    rotations = ObjectRotationWorld(objects, rotation=rotation or "free", **world)
     task = Reorient(
         goal_angle,
+        bounded=rotation == "3diebench",
         option="goal_angle",
-        furthest=180.0,
         tolerance=success_angle,
         scale=pose_scale("rotation"),
         reward=reward,
@@ -224,8 +259,9 @@ class ObjectReorientEnv(ComposedEnv):
 
     ## Starting state
     As in `GlimpseWorld/ObjectRotation-v0`. The goal is turned from the start by an angle uniform in `goal_angle` about
-    an axis uniform over the sphere. `reset(options={"goal_angle": a})` forces the angle, in [`success_angle`, 180]
-    degrees; in a vector environment a number or (B,) numbers.
+    an axis uniform over the sphere; with `rotation="3diebench"` over those axes about which the whole turn stays in
+    that range. `reset(options={"goal_angle": a})` forces the angle, in [`success_angle`, 180] degrees (120 within
+    "3diebench"); in a vector environment a number or (B,) numbers.
 
     ## Episode end
     Terminates when a rotation ends within `success_angle` of the goal, geodesic; truncated after 16 steps
@@ -236,12 +272,13 @@ class ObjectReorientEnv(ComposedEnv):
     ended within `success_angle` of it.
 
     ## Arguments
-    - `goal_angle`: (low, high) degrees, within [`success_angle`, 180] ((30, 120)).
+    - `goal_angle`: (low, high) degrees, within [`success_angle`, 180], or 120 within "3diebench" ((30, 120)).
     - `success_angle`: degrees (15).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every rotation (0.05).
     - `ends`: "success", or "time": an episode goes on after a success, and each rotation that ends in one is rewarded.
-    - those of `GlimpseWorld/ObjectRotation-v0`, but `rotation`, which is "free", also with `variation="3diebench"`.
+    - those of `GlimpseWorld/ObjectRotation-v0`, but `rotation`, which is "free" unless it is given, also with
+      `variation="3diebench"`, or "3diebench", where models of the paper's settings know what they see.
 
     ## Baselines
     `glimpseworld rollout --env GlimpseWorld/ObjectReorient-v0 --agent random --episodes 200`, and the same with

@@ -236,6 +236,27 @@ def test_reorientations_goals_lie_in_the_stated_range_by_scipys_geodesic():
     np.testing.assert_allclose(info["distance"], np.where(mask, np.arange(64) + 20, before))
 
 
+def test_goals_within_the_papers_range_can_be_reached_by_turning_straight():
+    env = ObjectReorientVectorEnv(num_envs=64, rotation="3diebench", max_angle=np.pi, **ROTATION)
+    _, info = env.reset(seed=0)
+    start, goal = Rotation.from_quat(info["orientation"]), Rotation.from_quat(env.task.state()["goal"])
+    angles = np.degrees((start.inv() * goal).magnitude())
+    assert angles.min() >= 30 - 1e-9 and angles.max() <= 120 + 1e-9
+    np.testing.assert_allclose(info["distance"], angles)
+    assert (np.abs(goal.as_euler("xyz")) <= np.pi / 2 + 1e-6).all()
+    *_, info = env.step(env.task.oracle_actions(env.world))
+    np.testing.assert_allclose(info["distance"], 0, atol=1e-4)
+    goals = []
+    for seed in range(0, 6400, 64):  # of one start and angle, goals lie all around
+        env.reset(seed=seed, options={"goal_angle": 30.0})
+        pose = env.world.pose
+        goals.append((Rotation.from_quat(pose).inv() * Rotation.from_quat(env.task.state()["goal"])).as_rotvec())
+    axes = np.concatenate(goals) / np.radians(30)
+    assert (np.abs(axes.mean(axis=0)) < 0.15).all() and (axes.std(axis=0) > 0.4).all()
+    with pytest.raises(ValueError, match=r"within what can be reached, got \(30, 150\)"):
+        ObjectReorientEnv(rotation="3diebench", goal_angle=(30, 150), **ROTATION)
+
+
 def test_reorientation_succeeds_at_fifteen_degrees_and_not_beyond():
     for short, success in ((15 - 1e-6, True), (15 + 1e-6, False)):
         env = ObjectReorientEnv(max_angle=np.pi, **ROTATION)
@@ -255,8 +276,8 @@ def test_reorientations_goal_looks_as_the_object_will_when_it_is_matched():
     obs, _, terminated, *_ = env.step(env.task.oracle_actions(env.world)[0])
     assert terminated
     assert np.abs(obs["glimpse"].astype(int) - goal).mean() < 0.5
-    with pytest.raises(ValueError, match='rotation must be "free"'):
-        ObjectReorientEnv(rotation="3diebench", **ROTATION)
+    with pytest.raises(ValueError, match='rotation must be "free" or "3diebench"'):
+        ObjectReorientEnv(rotation="ood", **ROTATION)
     assert ObjectReorientEnv(variation="3diebench", **ROTATION).world.rotation == "free"
     with pytest.raises(ValueError, match="goal_angle must be a pair"):
         ObjectReorientEnv(goal_angle=(5, 60), **ROTATION)
