@@ -29,7 +29,7 @@ from .plan_search import (
 )
 
 __all__ = ["Futures", "PlanObjective", "Planner", "PlannerConfig", "motions_reached"]
-_AT_ONCE = 8192
+PREDICTED_AT_ONCE = 4096
 """Predictions made in one call; more at a time do not stay in a processor's cache."""
 
 
@@ -217,7 +217,7 @@ class Planner:
             return predictions.unflatten(1, ahead.shape[1:3])
 
         def foresee(actions: Tensor, ahead: Tensor) -> Futures:
-            at_once = max(1, _AT_ONCE // (ahead.shape[1] * ahead.shape[2]))
+            at_once = max(1, PREDICTED_AT_ONCE // (ahead.shape[1] * ahead.shape[2]))
             parts = [predict(slice(i, i + at_once), ahead) for i in range(0, len(rows), at_once)]
             predictions = parts[0] if len(parts) == 1 else torch.cat(parts)
             return Futures(rows, z, motions, here, actions, ahead, predictions)

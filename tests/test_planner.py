@@ -229,7 +229,7 @@ def test_futures_of_a_seq_jepa_are_its_own_predictions(far):
 def test_many_futures_are_predicted_in_parts_that_fit(monkeypatch):
     whole, context = toy(CONFIGS["cem"])
     expected = whole.plan(context, generator())
-    monkeypatch.setattr("glimpseworld.agents.planner._AT_ONCE", 300)
+    monkeypatch.setattr("glimpseworld.agents.planner.PREDICTED_AT_ONCE", 300)
     parts, context = toy(CONFIGS["cem"])
     torch.testing.assert_close(parts.plan(context, generator()), expected)
     assert parts.model.calls[:3] == [(1, 256, 2)] * 3

@@ -40,6 +40,8 @@ class ToyModel(WorldModel):
         return torch.stack(rows, dim=-1)
 
     def predict_from(self, z, motions, ahead):
+        if ahead.ndim == 2:
+            return self.predict_from(z, motions, ahead[:, None])[:, 0]
         self.calls.append(tuple(ahead.shape))
         return self.as_target(compose(self.kind, z[:, -1:].expand(-1, ahead.shape[1], -1), ahead))
 
