@@ -10,6 +10,9 @@ from glimpseworld.agents.motor import Motor
 from glimpseworld.agents.plan_objectives import MotionCost, ReachEmbedding
 from glimpseworld.agents.planner import Planner, PlannerConfig
 from glimpseworld.agents.planning_agent import PlannerAgent
+from glimpseworld.agents.rollout import Rollout
+from glimpseworld.envs.matching import ObjectReorientVectorEnv
+from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
 
 EYE = Motor("translation", (0.3, 0.3))
 SEARCHES = [PlannerConfig("cem", candidates=128, horizon=2), PlannerConfig("jump", candidates=256)]
@@ -108,3 +111,26 @@ def test_it_turns_an_object_to_its_goal():
         turn = Rotation.from_rotvec(agent.act(observation, {"step_index": np.full(4, step)}) * np.pi / 4)
         now, motion = now * turn, turn.as_quat().astype(np.float32)
     assert np.degrees((now.inv() * goal).magnitude()).max() < 6
+
+
+def test_it_acts_in_an_environment_and_resumes_there():
+    torch.manual_seed(0)
+    sizes = {"size": 16, "z_dim": 32, "motion_embedding": 8, "predictor_hidden": 32}
+    model = SeqJEPA(SeqJEPAConfig(motion_kind="rotation", **sizes)).eval()
+
+    def begin():
+        planner = Planner(model, Motor("rotation", (np.pi / 4,)), ReachEmbedding(), SEARCHES[0])
+        envs = ObjectReorientVectorEnv(num_envs=2, max_episode_steps=3, members_per_family=1, size=16)
+        return Rollout(envs, PlannerAgent(planner, 2, torch.Generator().manual_seed(0)), seed=0)
+
+    one, other = begin(), begin()
+    for _ in range(3):
+        one.step()
+    kept = one.state()
+    expected = [one.step() for _ in range(4)]
+    other.set_state(kept)
+    for step in expected:
+        again = other.step()
+        np.testing.assert_array_equal(again.glimpse, step.glimpse)
+        np.testing.assert_array_equal(again.motion, step.motion)
+    assert any(step.first.any() for step in expected)
