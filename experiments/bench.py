@@ -55,16 +55,20 @@ print(time.perf_counter() - began, sum(name.split(".")[0] == "torch" for name in
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Measure the environments' speed on this machine, beside reference work and peers that are installed."""
+    """Measure speed on this machine, beside reference work and peers that are installed."""
 
-    what: Annotated[Literal["envs"], tyro.conf.Positional]
-    """What to measure."""
+    what: Annotated[Literal["envs", "planning"], tyro.conf.Positional]
+    """What to measure: the environments, or a planner beside the bare calls of its model."""
     seconds: float = 2.0
     """How long to measure each row."""
     long: bool = False
-    """Watch memory over a million glimpses, not 200 thousand."""
+    """Watch memory over a million glimpses, not 200 thousand (envs)."""
     json: bool = False
     """Print JSON instead of the table."""
+
+    def __post_init__(self) -> None:
+        if not (self.seconds > 0 and math.isfinite(self.seconds)):
+            raise ValueError(f"seconds must be positive and finite, got {self.seconds}")
 
 
 @dataclass(frozen=True)
@@ -94,9 +98,9 @@ class Row:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     config = tyro.cli(
-        BenchConfig, args=arguments, prog="glimpseworld bench", description="How fast the environments are."
+        BenchConfig, args=arguments, prog="glimpseworld bench", description="How fast environments and planning are."
     )
-    results = bench_envs(config)
+    results = bench_envs(config) if config.what == "envs" else _bench_planning(config)
     if config.json:
         rows = [asdict(row) | {"met": row.met} for row in results["rows"]]
         json.dump({"machine": results["machine"], "rows": rows}, sys.stdout, indent=2)
@@ -106,13 +110,7 @@ def main(arguments: list[str]) -> None:
 
 
 def bench_envs(config: BenchConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Measure every row; return {"machine": {name: value}, "rows": [Row]}.
-
-    Raises:
-        ValueError: if `seconds` is not positive and finite.
-    """
-    if not (config.seconds > 0 and math.isfinite(config.seconds)):
-        raise ValueError(f"seconds must be positive and finite, got {config.seconds}")
+    """Measure every row; return {"machine": {name: value}, "rows": [Row]}."""
     parts: list[Callable[[], Row | list[Row]]] = [
         partial(saccade_row, config.seconds),
         partial(fovea_row, config.seconds, "multiscale", "multi-scale (1, 2, 4)"),
@@ -129,6 +127,12 @@ def bench_envs(config: BenchConfig, *, quiet: bool = False) -> dict[str, Any]:
         found = part()
         rows += found if isinstance(found, list) else [found]
     return {"machine": machine(), "rows": rows}
+
+
+def _bench_planning(config: BenchConfig) -> dict[str, Any]:
+    from .bench_planning import planning_rows  # it draws in torch, which measures of the environments do without
+
+    return {"machine": machine(), "rows": planning_rows(config.seconds)}
 
 
 def machine() -> dict[str, Any]:

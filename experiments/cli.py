@@ -9,12 +9,13 @@ import sys
 COMMANDS = {
     "train": ("an agent acts and a seq-JEPA learns online from what it sees", "train_command"),
     "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
+    "horizons": ("how far ahead a run's model sees, by jumps and by feeding predictions back", "horizons"),
     "summary": ("evaluated runs side by side, seeds pooled", "summary"),
     "compare": ("a grid of methods and seeds: runs, table and figures in one folder", "compare"),
     "control": ("agents in tasks on the same held-out episodes: table and figures in one folder", "control"),
     "rollout": ("watch or record an agent in an environment", "play"),
     "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
-    "bench": ("how fast the environments are on this machine", "bench"),
+    "bench": ("how fast environments and planning are on this machine", "bench"),
     "docs": ("write the environments' documentation from their docstrings", "docs"),
 }
 

@@ -1,0 +1,243 @@
+"""A planner: looks ahead with a world model, scores what it foresees by an objective, and takes the first action."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..world_model.motion import MotionKind
+from ..world_model.motion_tensors import compose
+from ..world_model.protocol import WorldModel
+from ..world_model.seq_jepa import SeqJEPA
+from .context import Context
+from .motor import Motor
+from .plan_search import (
+    Found,
+    PlannerConfig,
+    Score,
+    Warm,
+    cem,
+    grid_actions,
+    jump,
+    mppi,
+    spread_motions,
+    still_motions,
+)
+
+__all__ = ["Futures", "PlanObjective", "Planner", "PlannerConfig", "motions_reached"]
+PREDICTED_AT_ONCE = 4096
+"""Predictions made in one call; more at a time do not stay in a processor's cache."""
+
+
+class Futures(NamedTuple):
+    """K candidate futures of H steps for n rows, which share one context length.
+
+    Attributes:
+        rows: Which sub-environments, (n,) int64.
+        z: Embeddings of the context that the model was asked with, (n, M, D).
+        motions: The motions between them, (n, M-1, A).
+        here: The pose now, seen from the episode's first view, (n, A).
+        actions: (n, K, H, action_size) in [-1, 1]; of a jump, which is one step, the action that begins it.
+        ahead: The motion of each step, (n, K, H, A); of a jump, the whole of it.
+        predictions: What will be seen after each step, where targets live, (n, K, H, P).
+    """
+
+    rows: Tensor
+    z: Tensor
+    motions: Tensor
+    here: Tensor
+    actions: Tensor
+    ahead: Tensor
+    predictions: Tensor
+
+
+Foresight = Callable[[Tensor, Tensor], Futures]
+"""Makes futures of actions (n, K, H, action_size) and the motions (n, K, H, A) of each step."""
+
+
+class PlanObjective(Protocol):
+    """What a plan should bring about."""
+
+    def score(self, futures: Futures) -> Tensor:
+        """Return how good each future is, (n, K), higher is better."""
+        ...
+
+
+def motions_reached(kind: MotionKind, ahead: Tensor) -> Tensor:
+    """Return the motion from the start to the end of each of H steps, (..., H, A), of the steps' own, (..., H, A)."""
+    if kind == "translation":
+        return ahead.cumsum(dim=-2)
+    reached = [ahead[..., 0, :]]
+    for step in range(1, ahead.shape[-2]):
+        reached.append(compose(kind, reached[-1], ahead[..., step, :]))
+    return torch.stack(reached, dim=-2)
+
+
+class Planner:
+    """Chooses actions for the rows of a context by what a world model predicts of them.
+
+    It remembers each row's plan, to begin the next search with what is left of it, until the row's episode ends. All
+    rows search with the same random draws, so that none depends on the company it is in.
+
+    Args:
+        model: In eval mode. A seq-JEPA aggregates its context once a decision; others are asked by `predict_from`.
+        motor: What actions do.
+        objective: What is wanted; it may be replaced at any time.
+        config: Settings.
+
+    Raises:
+        ValueError: The model predicts nothing from a motion, its motions are not the motor's, or it cannot look ahead
+            as the settings say.
+    """
+
+    def __init__(
+        self, model: WorldModel, motor: Motor, objective: PlanObjective, config: PlannerConfig | None = None
+    ) -> None:
+        config = config or PlannerConfig()
+        _check(model, motor, config)
+        self.model, self.motor, self.objective, self.config = model, motor, objective, config
+        self.device = next(model.parameters()).device
+        self._horizon = config.horizon if config.method in ("cem", "mppi") else 1
+        self._held = torch.zeros(0, dtype=torch.int64)
+        self._plan = torch.zeros(0, self._horizon, motor.action_size, device=self.device)
+        self._elites = torch.zeros(0, config.kept_elites, self._horizon, motor.action_size, device=self.device)
+        self._search = {"cem": self._by_plans, "mppi": self._by_plans, "grid": self._by_grid, "jump": self._by_jumps}
+
+    @torch.no_grad()
+    def plan(self, context: Context, generator: torch.Generator) -> Tensor:
+        """Return actions (B, action_size) for what the rows of `context` have seen; zeros where that is nothing.
+
+        To be called once a step.
+
+        Args:
+            context: Of the same model and kind of motions.
+            generator: Where every draw comes from, as many of them whatever the context holds.
+
+        Raises:
+            ValueError: The context is of another model or kind of motions.
+        """
+        if context.model is not self.model or context.kind != self.motor.kind:
+            raise ValueError(
+                f"the planner asks a {type(self.model).__name__} about motions of kind {self.motor.kind!r}, and the "
+                f"context is of {'the same' if context.model is self.model else 'another'} model and kind "
+                f"{context.kind!r}: make both of one model and kind"
+            )
+        self._shift(context)
+        search = self._search[self.config.method](generator)
+        for rows, views in context.groups(self.config.longest):
+            z, motions = context.recent(rows, views)
+            foresee = self._foresight(rows, z, motions, context.here(rows))
+            found = search(rows, foresee)
+            self._plan[rows], self._elites[rows] = found.plan, found.elites
+        self._held = context.held.clone()
+        return self._plan[:, 0].clone()
+
+    def forget(self, rows: Tensor) -> None:
+        """Forget the plans of `rows` (n,), as happens where an episode begins."""
+        self._held[rows] = 0
+        self._plan[rows] = 0
+        self._elites[rows] = 0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of the plans and elites that the next search begins with."""
+        kept = {"held": self._held, "plan": self._plan, "elites": self._elites}
+        return {name: value.cpu().numpy().copy() for name, value in kept.items()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what `state` returned."""
+        self._held = torch.from_numpy(state["held"].copy())
+        self._plan = torch.from_numpy(state["plan"].copy()).to(self.device)
+        self._elites = torch.from_numpy(state["elites"].copy()).to(self.device)
+
+    def _shift(self, context: Context) -> None:
+        """Leave the step that was taken out of every plan, and forget those of rows whose episode began since."""
+        if len(self._held) != context.num_envs:
+            self._held = torch.zeros(context.num_envs, dtype=torch.int64)
+            self._plan = self._plan.new_zeros(context.num_envs, *self._plan.shape[1:])
+            self._elites = self._elites.new_zeros(context.num_envs, *self._elites.shape[1:])
+        for kept in (self._plan, self._elites):
+            kept[..., :-1, :] = kept[..., 1:, :].clone()
+            kept[..., -1, :] = 0
+        self.forget(torch.nonzero((context.held < 2) | (context.held < self._held))[:, 0])
+
+    def _by_plans(self, generator: torch.Generator) -> Callable[[Tensor, Foresight], Found]:
+        config = self.config
+        shape = (config.iterations, config.candidates, self._horizon, self.motor.action_size)
+        noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+        method = {"cem": cem, "mppi": mppi}[config.method]
+
+        def search(rows: Tensor, foresee: Foresight) -> Found:
+            warm = Warm(self._plan[rows], self._elites[rows], (self._held[rows] > 0).to(self.device))
+            return method(self._score_actions(foresee), warm, noise, config)
+
+        return search
+
+    def _by_grid(self, generator: torch.Generator) -> Callable[[Tensor, Foresight], Found]:
+        grid = grid_actions(self.motor.action_size, self.config.candidates, device=self.device)[:, None]  # (K, 1, A)
+
+        def search(rows: Tensor, foresee: Foresight) -> Found:
+            best = self._score_actions(foresee)(grid.expand(len(rows), *grid.shape)).argmax(dim=1)
+            return Found(grid[best], self._elites[rows])
+
+        return search
+
+    def _by_jumps(self, generator: torch.Generator) -> Callable[[Tensor, Foresight], Found]:
+        spread = [motions.to(self.device) for motions in spread_motions(self.motor, self.config, generator)]
+
+        def search(rows: Tensor, foresee: Foresight) -> Found:
+            def score(jumps: Tensor) -> Tensor:
+                return self.objective.score(foresee(self.motor.actions(jumps)[:, :, None], jumps[:, :, None]))
+
+            best = jump(score, still_motions(self.motor, len(rows), self.device), spread, self.motor.kind)
+            return Found(self.motor.actions(best)[:, None], self._elites[rows])
+
+        return search
+
+    def _score_actions(self, foresee: Foresight) -> Score:
+        return lambda actions: self.objective.score(foresee(actions, self.motor.motions(actions)))
+
+    def _foresight(self, rows: Tensor, z: Tensor, motions: Tensor, here: Tensor) -> Foresight:
+        """Return what foresees for `rows` from their context, which is aggregated once."""
+        model, kind = self.model, self.motor.kind
+        z_agg = model.aggregate(z, motions) if isinstance(model, SeqJEPA) else None
+
+        def predict(part: slice, ahead: Tensor) -> Tensor:
+            if self.config.far == "feedback":
+                assert isinstance(model, SeqJEPA)
+                return model.rollout(z[part], motions[part], ahead[part])
+            jumps = motions_reached(kind, ahead[part]).flatten(1, 2)  # (n, K H, A)
+            if isinstance(model, SeqJEPA) and z_agg is not None:
+                predictions = model.predict(z_agg[part], jumps)
+            else:
+                predictions = model.predict_from(z[part], motions[part], jumps)
+            return predictions.unflatten(1, ahead.shape[1:3])
+
+        def foresee(actions: Tensor, ahead: Tensor) -> Futures:
+            at_once = max(1, PREDICTED_AT_ONCE // (ahead.shape[1] * ahead.shape[2]))
+            parts = [predict(slice(i, i + at_once), ahead) for i in range(0, len(rows), at_once)]
+            predictions = parts[0] if len(parts) == 1 else torch.cat(parts)
+            return Futures(rows, z, motions, here, actions, ahead, predictions)
+
+        return foresee
+
+
+def _check(model: WorldModel, motor: Motor, config: PlannerConfig) -> None:
+    name = type(model).__name__
+    sees = getattr(model.config, "predictor_sees_motion", True)
+    if not (model.predicts and sees):
+        raise ValueError(
+            f"a planner chooses motions by what is predicted after them, and this {name} predicts nothing from a "
+            f"motion of kind {motor.kind!r}: take a model with a predictor that sees motions"
+        )
+    dim, kind = model.config.motion_dim, getattr(model.config, "motion_kind", None)
+    if dim != motor.motion_size or kind not in (None, motor.kind):
+        raise ValueError(
+            f"the motor's motions are of kind {motor.kind!r} with {motor.motion_size} numbers, and the model's of kind "
+            f"{kind or 'unknown'!r} with {dim}: take a model that was trained in this world"
+        )
+    if config.far == "feedback" and not isinstance(model, SeqJEPA):
+        raise ValueError(f'far="feedback" needs a SeqJEPA, which can undo the standardisation of targets, got a {name}')
