@@ -89,6 +89,7 @@ class Players:
     def estimate(self, cell: Cell) -> float:
         """Return about how many seconds `play` takes, by making the agent and the first two motions of one block."""
         setting = self._setting(cell)
+        setting.envs.reset(seed=0)  # what a task needs once is no cell's own
         began = perf_counter()
         agent = CONTROLLERS[cell.agent].make(setting)
         made = perf_counter()
@@ -116,8 +117,8 @@ def _list(left: list[Cell], players: Players) -> None:
     for cell in left:
         seconds = players.estimate(cell)
         total += seconds
-        print(f"  {cell.name}: about {duration(seconds)}", flush=True)
-    print(f"about {duration(total)} left, by the first motions on this machine")
+        print(f"  {cell.name}: {duration(seconds)}", flush=True)
+    print(f"{duration(total)} left, by the first motions on this machine")
 
 
 def _settings(cell: Cell, config: ControlConfig) -> dict[str, Any]:

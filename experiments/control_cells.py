@@ -138,14 +138,16 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
 
     With `all_of_them`, also those of other agents, and of the grid's other tasks, which earlier calls may have played.
 
-    In a grid, what cannot be played is left out: agents in tasks they cannot act in, and, where runs are named, tasks
-    of worlds that no run is of. What is asked for by name has to fit. See `runs_for` for whose models act in a task.
+    Left out are agents in tasks they cannot act in, and, in a grid, tasks of worlds that none of the named runs is of.
+    See `runs_for` for whose models act in a task.
 
     Raises:
-        ValueError: an agent cannot act in a task, a task has no run of its world, or its runs' worlds differ.
+        ValueError: an agent that is named can act in none of the tasks, a task that is named has no run of its world,
+            or its runs' worlds differ.
     """
     grid = GRIDS[config.grid] if config.grid else None
-    cells = []
+    cells: list[Cell] = []
+    reasons: dict[str, str] = {}
     of_grid = grid.tasks if grid else ()
     tasks = dict.fromkeys((*of_grid, *config.task)) if all_of_them else config.task or of_grid
     agents = [agent for agent in CONTROLLERS if all_of_them or not config.agent or agent in config.agent]
@@ -165,10 +167,12 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
                 reason = "it needs a world model: name one with --world-model RUN"
             if reason is None:
                 cells += [Cell(task, agent, run, world) for run in (own if controller.needs_model else [None])]
-            elif agent in config.agent and name in config.task:
-                raise ValueError(f"agent {agent!r} cannot act in task {name!r}: {reason}")
-    if not cells:
-        raise ValueError("nothing is left to play: no agent named here fits a task, or no task fits the runs")
+            else:
+                reasons.setdefault(agent, f"agent {agent!r} cannot act in task {name!r}: {reason}")
+    acting = {cell.agent for cell in cells}
+    for agent in config.agent:
+        if agent not in acting:
+            raise ValueError(reasons.get(agent, "none of the tasks is in a world of the named runs"))
     return cells
 
 

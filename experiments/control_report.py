@@ -115,7 +115,7 @@ def _colors() -> dict[str, Any]:
 
 
 def _panels(count: int, height: float) -> tuple[Any, list[Any]]:
-    columns = min(count, PANELS)
+    columns = 2 if count == 4 else min(count, PANELS)
     rows = -(-count // columns)
     figure = new_figure(max(4.2 * columns, 6.0), height * rows + 0.6)
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
@@ -139,7 +139,7 @@ def _draw_success(results: Mapping[str, Any], path: Path) -> None:
             ax.plot([ever, ever], [place - 0.36, place + 0.36], color="black", lw=1.6)
             ax.text(1.02, place, f"{score['value']:.2f}", va="center", fontsize=8, transform=ax.get_yaxis_transform())
         ax.set_yticks(range(len(agents)), [_name(agent) for agent in agents], fontsize=8)
-        ax.invert_yaxis()
+        ax.set_ylim(most - 0.5, -0.5)  # bars are as thick in every panel
         ax.set_xlim(0, 1)
         ax.grid(axis="x", alpha=0.25)
         ax.set_title(name, fontsize=10)

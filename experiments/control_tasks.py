@@ -111,7 +111,7 @@ def _rotation_homing(imposed: int) -> ControlTask:
 
 def _saccade_homing(imposed: int, *, noise: bool = False) -> ControlTask:
     missing = {"oculomotor": {"gain_std": 0.15, "scatter_slope": 0.1}, "motion_signal": "commanded"} if noise else {}
-    how = ", each missing by a tenth of its length and told as commanded" if noise else ""
+    how = " that miss (gain 15 %, scatter 10 % of the length) and are told as commanded" if noise else ""
     return ControlTask(
         f"saccade-homing-{imposed}{'-noise' if noise else ''}",
         "homing",

@@ -290,7 +290,7 @@ def test_a_dry_run_lists_what_is_left_and_keeps_nothing(tmp_path, runs, capsys):
     config = config_of(tmp_path, runs, dry_run=True)
     control(config)
     told = capsys.readouterr().out
-    assert "reorient--random: about" in told and "left, by the first motions" in told
+    assert "reorient--random: about " in told and "left, by the first motions" in told
     assert not config.folder.exists()
 
 
@@ -354,6 +354,12 @@ def test_a_task_that_states_its_images_prefers_runs_that_were_trained_on_them(tm
     both = planned_cells(config, [scenes, search])
     assert {cell.run.label for cell in both if cell.run} == {"search"}
     assert scale_notes(both) == []
+
+
+def test_named_agents_act_in_the_named_tasks_that_they_can_act_in(tmp_path):
+    config = ControlConfig(task=("reach", "saccade-classify"), agent=("saliency", "oracle"), out=tmp_path)
+    names = [cell.name for cell in planned_cells(config, [])]
+    assert names == ["reach--saliency", "reach--oracle", "saccade-classify--oracle"]
 
 
 def test_the_command_runs(tmp_path, runs, monkeypatch, capsys):
