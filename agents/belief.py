@@ -19,6 +19,9 @@ from .similarity import SimilarityCurve, pairwise_distance
 _CHUNK = 32768
 """Hypotheses asked of a predictor at once, over all rows: what it holds meanwhile stays within some 100 MB."""
 
+_SHIFTS = 4
+"""Steps of mean shift (Comaniciu and Meer 2002) from the best hypothesis to the peak between hypotheses."""
+
 
 @dataclass(frozen=True)
 class BeliefSettings:
@@ -154,9 +157,11 @@ class GoalBelief:
         around = probability @ self._around
         if allowed is not None:
             around = around.masked_fill(~allowed & allowed.any(dim=1, keepdim=True), -1.0)
-        best = around.argmax(dim=1)
-        weight = probability * self._around[best]
-        pose = self._mean(weight, self.hypotheses[best])
+        pose = self.hypotheses[around.argmax(dim=1)]
+        for _ in range(_SHIFTS):
+            # Twice as wide as what counts: few hypotheses lie within the tolerance to average over.
+            nearness = self._nearness(pairwise_distance(self.kind, pose, self.hypotheses) / 2)
+            pose = self._mean(probability * nearness, pose)
         return pose, self.mass(pose[:, None])[:, 0]
 
     def mass(self, poses: Tensor) -> Tensor:
