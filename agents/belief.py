@@ -27,15 +27,16 @@ _SHIFTS = 4
 class BeliefSettings:
     """What counts how much as evidence; 0 leaves a source out."""
 
-    prediction: float = 6.0
-    """Weight of the cosine between the goal and what is predicted at a hypothesis: 1 / temperature."""
-    postdiction: float = 6.0
+    prediction: float = 2.0
+    """Weight of the cosine between the goal and what is predicted at a hypothesis: 1 / temperature. This and the others
+    are low, as the errors of several views have causes in common."""
+    postdiction: float = 1.0
     """Weight of the cosine between what was seen and what is predicted for there from the goal at a hypothesis."""
-    inverse: float = 0.5
-    """Weight of the inverse model's log density: below 1, as the errors of several views have causes in common."""
-    similarity: float = 0.7
-    """Weight of the log likelihood of a view's similarity to the goal, by the distance to a hypothesis. Where little
-    similarity was found, it inhibits the return."""
+    inverse: float = 0.3
+    """Weight of the inverse model's log density."""
+    similarity: float = 1.0
+    """Weight of the log likelihood of the similarities of all views to the goal, by their distances from a hypothesis.
+    Where little similarity was found, it inhibits the return."""
     longest: int = 3
     """Last views that a prediction is made from, at most."""
 
@@ -91,7 +92,8 @@ class GoalBelief:
         curve: What similarity tells of distance; needed where its weight is not 0.
 
     Attributes:
-        score: (B, K) float32.
+        summed: (B, K) float32, what each view in turn told by predictions and the inverse model.
+        score: (B, K) float32, that and what all views together tell by their similarity to the goal.
 
     Raises:
         ValueError: A weight asks for what is not there.
@@ -119,7 +121,8 @@ class GoalBelief:
             raise ValueError("this model predicts nothing: set the weights of prediction and postdiction to 0")
         self.context, self.settings, self.tolerance = context, settings, tolerance
         self.hypotheses = hypotheses.to(context.device)
-        self.score = torch.zeros(context.num_envs, len(hypotheses), device=context.device)
+        self.summed = torch.zeros(context.num_envs, len(hypotheses), device=context.device)
+        self.score = torch.zeros_like(self.summed)
         self._inverse, self._curve = inverse, curve
         # A pose is as good as what lies around it: the weight of each hypothesis for a pose at each.
         self._around = self._nearness(pairwise_distance(context.kind, self.hypotheses, self.hypotheses))
@@ -142,21 +145,28 @@ class GoalBelief:
             goals: What is looked for.
             first: (B,) bool, whether an episode began with that view.
         """
-        self.score[torch.from_numpy(np.asarray(first, dtype=bool)).to(self.score.device)] = 0
+        self.summed[torch.from_numpy(np.asarray(first, dtype=bool)).to(self.summed.device)] = 0
         for rows, views in self.context.groups(self.settings.longest):
             for part in rows.split(max(1, _CHUNK // len(self.hypotheses))):
-                self.score[part] += self._evidence(part, views, goals)
+                self.summed[part] += self._evidence(part, views, goals)
+        self.score.copy_(self.summed)
+        if self._curve is not None and self.settings.similarity:
+            for rows, views in self.context.groups(self.context.capacity):
+                for part in rows.split(max(1, 16 * _CHUNK // (views * len(self.hypotheses)))):
+                    self.score[part] += self.settings.similarity * self._likelihood(part, views, goals)
 
-    def peak(self, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def around(self) -> Tensor:
+        """Return how much belief lies around each hypothesis, in [0, 1], (B, K)."""
+        return self.probability @ self._around
+
+    def peak(self, allowed: Tensor) -> tuple[Tensor, Tensor]:
         """Return the pose (B, A) with the most belief around it, finer than the hypotheses lie, and how much, (B,).
 
         Args:
-            allowed: (B, K) bool, hypotheses to choose from; None is all. A row that allows none chooses from all.
+            allowed: (B, K) bool, hypotheses to choose from, at least one a row.
         """
         probability = self.probability
-        around = probability @ self._around
-        if allowed is not None:
-            around = around.masked_fill(~allowed & allowed.any(dim=1, keepdim=True), -1.0)
+        around = self.around().masked_fill(~allowed, -1.0)
         pose = self.hypotheses[around.argmax(dim=1)]
         for _ in range(_SHIFTS):
             # Twice as wide as what counts: few hypotheses lie within the tolerance to average over.
@@ -169,6 +179,15 @@ class GoalBelief:
         rows, count = poses.shape[:2]
         nearness = self._nearness(pairwise_distance(self.kind, poses.flatten(0, 1), self.hypotheses))
         return torch.einsum("bnk,bk->bn", nearness.unflatten(0, (rows, count)), self.probability)
+
+    def unexplored(self, width: float) -> Tensor:
+        """Return in [0, 1] how far each hypothesis is from all that was visited, (B, K): 0 there, 0.87 at `width`."""
+        count = int(self.context.held.max())
+        visited = self.context.pose[:, :count]
+        distance = pairwise_distance(self.kind, visited.flatten(0, 1), self.hypotheses).unflatten(0, visited.shape[:2])
+        held = torch.arange(count) < self.context.held[:, None]
+        nearest = distance.masked_fill(~held[..., None].to(distance.device), torch.inf).amin(dim=1)
+        return 1 - (-2 * (nearest / width).square()).exp()
 
     def _nearness(self, distance: Tensor) -> Tensor:
         """Return weights in [0, 1]: 1 at the same place, 0.6 at half the tolerance, and 0.13 at the tolerance."""
@@ -198,8 +217,12 @@ class GoalBelief:
             total += settings.postdiction * F.cosine_similarity(predicted.float(), seen[:, None], dim=-1)
         if self._inverse is not None and settings.inverse:
             total += settings.inverse * self._inverse.log_density(seen, goal, ahead)
-        if self._curve is not None and settings.similarity:
-            similarity = F.cosine_similarity(seen, goal, dim=-1)
-            distance = pairwise_distance(self.kind, here, self.hypotheses)
-            total += settings.similarity * self._curve.log_likelihood(similarity, distance)
         return total
+
+    def _likelihood(self, rows: Tensor, views: int, goals: Goals) -> Tensor:
+        """Return (n, K): how likely the similarities of all `views` of `rows` are at each hypothesis."""
+        assert self._curve is not None
+        similarity = F.cosine_similarity(self.context.target[rows, :views], goals.target[rows, None], dim=-1)
+        poses = self.context.pose[rows, :views].flatten(0, 1)
+        distance = pairwise_distance(self.kind, poses, self.hypotheses)
+        return self._curve.log_likelihood(similarity, distance.unflatten(0, similarity.shape))

@@ -26,16 +26,22 @@ class GoalSettings:
 
     belief: BeliefSettings = field(default_factory=BeliefSettings)
     """Weights of the evidence; without prediction and postdiction, the agent does without the predictor."""
-    returns: bool = True
-    """Whether it ends at the best pose that it visited, where more belief lies around that than around any other."""
+    explore: float = 1.5
+    """Until the last steps, places within so many tolerances of visited ones are inhibited, for the more that views
+    from different places tell; 0 goes to the peak at once."""
+    settle: int = 2
+    """How many last steps lead to the peak, uninhibited."""
+    recognise: float | None = None
+    """Similarity from which on a view is taken for the goal's: it ends at the most similar such, not at the peak. See
+    `calibrate_stop`; None is never."""
     stop: float | None = None
-    """Similarity to the goal from which on it stays where it is: see `calibrate_stop`. None is never."""
+    """Similarity from which on it stays where it is, without a further look around; None is never."""
 
 
 class GoalAgent:
     """Goes where it believes the goal to be, and takes every view on the way as evidence.
 
-    With few steps left it considers only what they can reach, and from the last moment for it on, returning.
+    With few steps left it considers only what they can reach.
 
     Args:
         model: Embeds views and goals, and predicts.
@@ -86,10 +92,17 @@ class GoalAgent:
         self.belief.update(self.goals, first)
         here = self.context.here()
         left = torch.from_numpy(np.maximum(self.steps - info["step_index"], 1)).to(here.device)
-        pose, mass = self.belief.peak(self._needed(here, self.belief.hypotheses) <= left[:, None])
-        if self.settings.returns:
-            back, kept = self._best_visited(here, left)
-            pose = torch.where((kept > mass)[:, None], back, pose)
+        ways = relative(self.motor.kind, here[:, None], self.belief.hypotheses[None])
+        within = steps_needed(self.motor, ways) <= left[:, None]
+        within |= ~within.any(dim=1, keepdim=True)  # else whatever is out of reach is approached
+        pose, _ = self.belief.peak(within)
+        if self.settings.explore:
+            worth = self.belief.around() * self.belief.unexplored(self.settings.explore * self.belief.tolerance)
+            new = self.belief.hypotheses[worth.masked_fill(~within, -1.0).argmax(dim=1)]
+            pose = torch.where((left > self.settings.settle)[:, None], new, pose)
+        if self.settings.recognise is not None:
+            back, similarity, due = self._most_similar(here, left)
+            pose = torch.where((due & (similarity >= self.settings.recognise))[:, None], back, pose)
         actions = self.motor.actions(relative(self.motor.kind, here, pose))
         if self.settings.stop is not None:
             held = self.context.held - 1
@@ -98,28 +111,19 @@ class GoalAgent:
             actions = actions.masked_fill(stays[:, None], 0.0)
         return actions.cpu().double().numpy()
 
-    def _needed(self, here: Tensor, poses: Tensor) -> Tensor:
-        """Return how many actions, not in whole numbers, lead from `here` (B, A) to `poses` (K, A), (B, K)."""
-        return steps_needed(self.motor, relative(self.motor.kind, here[:, None], poses[None]))
-
-    def _best_visited(self, here: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the visited pose (B, A) with the most belief around it, and how much (B,); 0 where there is time."""
-        visited = self.context.pose[:, : int(self.context.held.max())]
-        needed = steps_needed(self.motor, relative(self.motor.kind, here[:, None], visited)).ceil()
-        slots = torch.arange(visited.shape[1], device=here.device)
-        possible = (slots < self.context.held.to(here.device)[:, None]) & (needed <= left[:, None])
-        best, where = self.belief.mass(visited).masked_fill(~possible, 0.0).max(dim=1)
-        rows = torch.arange(len(here), device=here.device)
-        due = needed[rows, where].clamp(min=1) >= left
-        return visited[rows, where], best.masked_fill(~due, 0.0)
+    def _most_similar(self, here: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the visited pose (B, A) most like the goal, how much (B,), and whether it is time to return (B,)."""
+        pose, similarity = most_similar(self.context, self.goals)
+        needed = steps_needed(self.motor, relative(self.motor.kind, here, pose)).ceil().clamp(min=1)
+        return pose, similarity, needed >= left
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was seen, the goals, and the scores of the hypotheses."""
-        return self.context.state() | self.goals.state() | {"belief_score": self.belief.score.cpu().numpy().copy()}
+        return self.context.state() | self.goals.state() | {"belief_summed": self.belief.summed.cpu().numpy().copy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore what `state` returned."""
-        self.belief.score.copy_(torch.from_numpy(state["belief_score"]))
+        self.belief.summed.copy_(torch.from_numpy(state["belief_summed"]))
         self.goals.set_state(state)
         self.context.set_state({k: v for k, v in state.items() if not k.startswith(("goal_", "belief_"))})
 
@@ -157,15 +161,12 @@ class RandomReturnAgent:
         first = info["step_index"] == 0
         self.goals.observe(observation, first)
         self.context.observe(observation["glimpse"], observation["motion"], first)
-        here, count = self.context.here(), int(self.context.held.max())
-        likeness = F.cosine_similarity(self.context.target[:, :count], self.goals.target[:, None], dim=-1)
-        seen = torch.arange(count) < self.context.held[:, None]
-        best = likeness.masked_fill(~seen.to(here.device), -2.0).argmax(dim=1)
-        back = relative(self.motor.kind, here, self.context.pose[torch.arange(len(best)), best])
+        here = self.context.here()
+        back = relative(self.motor.kind, here, most_similar(self.context, self.goals)[0])
         needed = steps_needed(self.motor, back).ceil().cpu().numpy()
         # One more random motion takes a step, and up to one more to undo.
         due = self.steps - info["step_index"] < needed + 2
-        drawn = self._rng.uniform(-1.0, 1.0, (len(best), self.motor.action_size))
+        drawn = self._rng.uniform(-1.0, 1.0, (len(here), self.motor.action_size))
         return np.where(due[:, None], self.motor.actions(back).cpu().double().numpy(), drawn)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -176,6 +177,15 @@ class RandomReturnAgent:
         """Restore what `state` returned."""
         self.goals.set_state(state)
         self.context.set_state({name: value for name, value in state.items() if not name.startswith("goal_")})
+
+
+def most_similar(context: Context, goals: Goals) -> tuple[Tensor, Tensor]:
+    """Return the visited pose (B, A) whose view is most like the goal, and its cosine (B,)."""
+    count = int(context.held.max())
+    likeness = F.cosine_similarity(context.target[:, :count], goals.target[:, None], dim=-1)
+    held = (torch.arange(count) < context.held[:, None]).to(likeness.device)
+    similarity, best = likeness.masked_fill(~held, -2.0).max(dim=1)
+    return context.pose[torch.arange(len(best), device=best.device), best], similarity
 
 
 def steps_needed(motor: Motor, motions: Tensor) -> Tensor:

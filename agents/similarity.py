@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,21 +36,36 @@ class SimilarityCurve:
             or the last.
         means: Of the cosine, a bin.
         stds: Its standard deviation, a bin.
+        shared: Share of the variance, in [0, 1), that all views compared with one goal have in common: some things
+            look alike from everywhere.
     """
 
     distances: tuple[float, ...]
     means: tuple[float, ...]
     stds: tuple[float, ...]
+    shared: float = 0.0
 
-    def log_likelihood(self, similarity: Tensor, distance: Tensor) -> Tensor:
-        """Return how likely `similarity` (n,) is, less a constant, at each `distance` (n, K) of the poses; (n, K)."""
+    def residual(self, similarity: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far `similarity` (n, 1) is from what is expected at `distance` (n, K), in stds, and the stds."""
         middles, means, stds = (
             torch.tensor(x, device=distance.device) for x in (self.distances, self.means, self.stds)
         )
         above = torch.searchsorted(middles, distance.contiguous()).clamp(1, len(middles) - 1)
         share = ((distance - middles[above - 1]) / (middles[above] - middles[above - 1])).clamp(0, 1)
         mean, std = (torch.lerp(x[above - 1], x[above], share) for x in (means, stds))
-        return -0.5 * ((similarity[:, None] - mean) / std).square() - std.log()
+        return (similarity - mean) / std, std
+
+    def log_likelihood(self, similarity: Tensor, distance: Tensor) -> Tensor:
+        """Return how likely similarities of V views to a goal are, less a constant, at each of K hypotheses, (n, K).
+
+        Args:
+            similarity: (n, V).
+            distance: Of each view from each hypothesis, (n, V, K).
+        """
+        residual, std = self.residual(similarity[..., None], distance)
+        own, views = 1 - self.shared, similarity.shape[1]
+        common = self.shared / (own + views * self.shared) * residual.sum(dim=1).square()
+        return -0.5 * (residual.square().sum(dim=1) - common) / own - std.log().sum(dim=1)
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -59,7 +74,8 @@ class SimilarityCurve:
     @classmethod
     def load(cls, path: Path) -> SimilarityCurve:
         """Read what `save` wrote."""
-        return cls(**{name: tuple(values) for name, values in json.loads(path.read_text()).items()})
+        told = json.loads(path.read_text())
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
 
 
 def pairs_of_views(kind: MotionKind, embeddings: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,11 +86,8 @@ def pairs_of_views(kind: MotionKind, embeddings: Tensor, poses: Tensor) -> tuple
         embeddings: Of V views of each of N things, where targets live, (N, V, P).
         poses: Where they were taken, (N, V, A).
     """
-    check_views(embeddings, poses)
+    cosines, distances = _square(kind, embeddings, poses)
     upper = torch.triu_indices(poses.shape[1], poses.shape[1], 1)
-    unit = F.normalize(embeddings.float(), dim=-1)
-    cosines = unit @ unit.transpose(1, 2)
-    distances = torch.stack([pairwise_distance(kind, views, views) for views in poses.float()])
     return cosines[:, upper[0], upper[1]].flatten(), distances[:, upper[0], upper[1]].flatten()
 
 
@@ -98,7 +111,8 @@ def fit_similarity(kind: MotionKind, embeddings: Tensor, poses: Tensor, *, bins:
     middles = [distances[part].mean().item() for part in parts]
     means = [cosines[part].mean().item() for part in parts]
     stds = [cosines[part].std().clamp(min=1e-3).item() for part in parts]
-    return SimilarityCurve(tuple(middles), tuple(means), tuple(stds))
+    curve = SimilarityCurve(tuple(middles), tuple(means), tuple(stds))
+    return replace(curve, shared=_shared(curve, *_square(kind, embeddings, poses)))
 
 
 def calibrate_stop(similarity: Tensor, distance: Tensor, tolerance: float) -> float:
@@ -123,6 +137,24 @@ def calibrate_stop(similarity: Tensor, distance: Tensor, tolerance: float) -> fl
     missed = near.cumsum(0) / near.sum()
     taken = 1 - (~near).cumsum(0) / (~near).sum()
     return values[(missed + taken).argmin()].item()
+
+
+def _square(kind: MotionKind, embeddings: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cosine and the distance of every view of a thing and every other, both (N, V, V)."""
+    check_views(embeddings, poses)
+    unit = F.normalize(embeddings.float(), dim=-1)
+    return unit @ unit.transpose(1, 2), torch.stack([pairwise_distance(kind, own, own) for own in poses.float()])
+
+
+def _shared(curve: SimilarityCurve, cosines: Tensor, distances: Tensor) -> float:
+    """Return how far residuals of the same goal correlate, with each view of each thing as the goal."""
+    views = cosines.shape[1]
+    if views < 3:
+        return 0.0
+    residual, _ = curve.residual(cosines.reshape(-1, 1), distances.reshape(-1, 1))
+    others = residual.view(cosines.shape) * (1 - torch.eye(views, device=cosines.device))
+    square, total = others.square().sum(dim=1), others.sum(dim=1).square()
+    return (((total - square).mean() / (views - 2)) / square.mean()).clamp(0, 0.95).item()
 
 
 def check_views(embeddings: Tensor, poses: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Going to a goal view: inverse model, similarity, belief and agents, in worlds whose embeddings are known functions."""
+"""Going to a goal view by inverse model, similarity and belief, in worlds whose embeddings are known functions."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ from glimpseworld.agents.similarity import (
     fit_similarity,
     pairwise_distance,
 )
-from glimpseworld.world_model.motion_tensors import compose, identity_like, inverse, relative, rotation_from_vector
+from glimpseworld.world_model.motion_tensors import compose, identity_like, relative, rotation_from_vector
 
 WAVES = torch.randn(2, 24, generator=torch.Generator().manual_seed(0)) * 2
 MOTORS = {"translation": Motor("translation", (0.5, 0.5)), "rotation": Motor("rotation", (np.pi / 4,))}
@@ -182,7 +182,7 @@ def test_predictions_put_the_peak_at_the_goal_after_one_view(kind):
     starts = random_poses(kind, 5)
     for start, goal in zip(starts, goals_from(kind, starts), strict=True):
         belief, true = believing(kind, start[None], goal[None], PREDICTOR)
-        pose, mass = belief.peak()
+        pose, mass = belief.peak(torch.ones(1, len(belief.hypotheses), dtype=torch.bool))
         assert pairwise_distance(kind, pose, true) < 0.4 * TOLERANCE[kind]
         torch.testing.assert_close(belief.mass(pose[:, None])[:, 0], mass)
         torch.testing.assert_close(belief.probability.sum(dim=1), torch.ones(1))
@@ -195,7 +195,10 @@ def test_what_is_predicted_from_the_goal_for_what_was_seen_is_as_good(kind):
     ahead, _ = believing(kind, start, goal, PREDICTOR)
     settings = BeliefSettings(prediction=0.0, postdiction=30.0, inverse=0.0, similarity=0.0)
     back, true = believing(kind, start, goal, settings)
-    assert pairwise_distance(kind, back.peak()[0], true) < 0.4 * TOLERANCE[kind]
+    assert (
+        pairwise_distance(kind, back.peak(torch.ones(1, len(back.hypotheses), dtype=torch.bool))[0], true)
+        < 0.4 * TOLERANCE[kind]
+    )
     torch.testing.assert_close(ahead.score, back.score, atol=1e-2, rtol=0)
 
 
@@ -261,3 +264,180 @@ def test_a_new_episode_starts_a_new_belief():
     fresh.act(observation, {"step_index": np.array([0, 0])})
     torch.testing.assert_close(agent.belief.score[1], fresh.belief.score[1])
     assert not torch.allclose(agent.belief.score[0], fresh.belief.score[0])
+
+
+def test_exploring_looks_from_elsewhere_before_it_settles():
+    starts = random_poses("translation", 6)
+    goals = goals_from("translation", starts)
+    visited = {}
+    for explore in (0.0, 3.0):
+        walk, agent = Walk("translation", starts, goals), goal_agent("translation", 6, explore=explore, settle=2)
+        for _ in range(6):
+            walk.act(agent)
+        assert walk.distance().max() < TOLERANCE["translation"]
+        poses = agent.context.pose[:, 1:6]
+        visited[explore] = torch.stack([pairwise_distance("translation", p, p).mean() for p in poses]).mean()
+    assert visited[3.0] > visited[0.0] + TOLERANCE["translation"]
+
+
+def test_it_stays_where_it_recognises_the_goal():
+    starts = random_poses("translation", 2)
+    goals = torch.stack([starts[0], starts[1] + 0.4])
+    actions = Walk("translation", starts, goals).act(goal_agent("translation", 2, explore=2.0, stop=0.98))
+    assert not actions[0].any() and actions[1].any()
+
+
+class WrongWorld(KnownWorld):
+    """Predicts that the goal is where it is not: what lies at a motion, it expects at the opposite one."""
+
+    def predict_from(self, z, motions, ahead):
+        return super().predict_from(z, motions, -ahead)
+
+
+@pytest.mark.parametrize(("recognise", "ends_there"), [(0.98, True), (None, False)])
+def test_it_returns_to_the_goal_that_it_has_seen_whatever_it_believes(recognise, ends_there):
+    # It begins at the goal, sees it, and is led away by a first motion that nobody commanded.
+    start = torch.zeros(1, 2)
+    walk = Walk("translation", start, start)
+    agent = goal_agent("translation", 1, steps=4, model=WrongWorld("translation"), recognise=recognise, explore=0.0)
+    walk.act(agent)
+    walk.pose, walk.motion = start + 0.3, torch.full((1, 2), 0.3)
+    for _ in range(3):
+        walk.act(agent)
+    assert (walk.distance() < 0.01).item() == ends_there
+
+
+def test_chance_ends_at_the_most_similar_view_that_it_saw():
+    starts = random_poses("rotation", 6)
+    walk = Walk("rotation", starts, goals_from("rotation", starts))
+    rng = np.random.default_rng(0)
+    agent = RandomReturnAgent(KnownWorld("rotation"), MOTORS["rotation"], 6, steps=8, rng=rng)
+    nearest = walk.distance()
+    for _ in range(8):
+        walk.act(agent)
+        nearest = torch.minimum(nearest, walk.distance())
+    torch.testing.assert_close(walk.distance(), nearest, atol=2e-3, rtol=0)
+    assert (nearest < np.radians(65)).any()
+
+
+@pytest.fixture(scope="module", params=["translation", "rotation"])
+def fitted(request):
+    kind = request.param
+    poses = random_poses(kind, 60, 8, seed=4)
+    data = KnownWorld(kind).embedding(poses), poses
+    config = InverseConfig(components=2, hidden=64, steps=400, batch_size=128, learning_rate=5e-3)
+    return kind, fit_inverse(kind, *data, config), data, config
+
+
+def test_an_inverse_model_finds_the_motion(fitted, tmp_path):
+    kind, model, (z, poses), _ = fitted
+    here, goal = z[:, 0], z[:, 1]
+    true = relative(kind, poses[:, 0], poses[:, 1])
+    off = pairwise_distance(kind, model.propose(here, goal), true[:, None])[:, 0]
+    assert off.median() < (0.15 if kind == "translation" else np.radians(25))
+    # Its density is high at the motion, and falls off; weights are normalised and spreads positive.
+    density = model.log_density(here, goal, torch.stack([true, identity_like(kind, true)], dim=1))
+    assert (density[:, 0] > density[:, 1]).float().mean() > 0.9
+    mixture = model(here, goal)
+    torch.testing.assert_close(mixture.log_weights.exp().sum(dim=1), torch.ones(60))
+    assert mixture.spread.min() > 0
+    model.save(tmp_path / "new")
+    loaded = InverseModel.load(tmp_path / "new")
+    assert torch.equal(loaded.propose(here, goal), model.propose(here, goal)) and not loaded.training
+
+
+def test_the_inverse_agent_goes_where_the_model_says(fitted):
+    kind, model, _, _ = fitted
+    starts = random_poses(kind, 6, seed=6) * (1.0 if kind == "rotation" else 0.5)
+    world = KnownWorld(kind)
+    walk = Walk(kind, starts, goals_from(kind, starts) if kind == "rotation" else starts + 0.2)
+    agent, alone = InverseAgent(world, model, MOTORS[kind], 6), InverseAgent(world, model, MOTORS[kind], 1)
+    single = Walk(kind, starts[4:5], walk.goals[4:5])
+    before = walk.distance()
+    for _ in range(4):
+        np.testing.assert_allclose(walk.act(agent)[4:5], single.act(alone), atol=1e-4)
+    assert (walk.distance() < before).float().mean() > 0.8
+    fresh = InverseAgent(world, model, MOTORS[kind], 6)
+    fresh.set_state(agent.state())
+    np.testing.assert_array_equal(fresh.act(*walk.observation()), agent.act(*walk.observation()))
+
+
+def test_an_inverse_model_follows_its_seed_alone(fitted):
+    kind, _, data, _ = fitted
+    config = InverseConfig(hidden=8, steps=5, seed=3)
+    torch.manual_seed(1)
+    one = fit_inverse(kind, *data, config)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)  # the global generator was left alone
+    two = fit_inverse(kind, *data, config)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_a_spread_of_an_inverse_model_is_that_of_the_motions():
+    # Embeddings tell nothing, so that all it can learn is the spread of the motions themselves.
+    poses = torch.randn(400, 6, 2, generator=torch.Generator().manual_seed(0)) / 2**0.5
+    config = InverseConfig(components=1, hidden=8, steps=300, learning_rate=0.02)
+    mixture = fit_inverse("translation", torch.zeros(400, 6, 3), poses, config)(torch.zeros(1, 3), torch.zeros(1, 3))
+    assert abs(mixture.spread.item() - 1) < 0.08 and mixture.motions.abs().max() < 0.1
+
+
+def test_likelihoods_of_similarities_are_those_of_correlated_normals():
+    curve = SimilarityCurve((0.0, 1.0, 2.0), (0.9, 0.5, 0.3), (0.1, 0.2, 0.4), shared=0.4)
+    similarity, distance = torch.tensor([[0.8, 0.6]]), torch.tensor([[[0.5, 3.0], [1.5, 1.0]]])
+    found = curve.log_likelihood(similarity, distance)
+    means, stds = np.array([[0.7, 0.4], [0.3, 0.5]]), np.array([[0.15, 0.3], [0.4, 0.2]])
+    expected = []
+    for mean, std in zip(means, stds, strict=True):
+        covariance = np.outer(std, std) * np.array([[1, 0.4], [0.4, 1]])
+        off = np.array([0.8, 0.6]) - mean
+        expected.append(-0.5 * off @ np.linalg.inv(covariance) @ off - np.log(std).sum())
+    np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-4)
+
+
+def test_a_curve_measures_mean_spread_and_what_views_of_a_goal_share(tmp_path):
+    # One thing in two looks alike from everywhere, so that residuals are shared; cosines fall with distance.
+    generator = torch.Generator().manual_seed(0)
+    poses = 2 * torch.rand(300, 6, 2, generator=generator) - 1
+    angle = poses[..., :1] * 0.8
+    wave = torch.cat([angle.cos(), angle.sin()], dim=-1)
+    alike = torch.ones(300, 6, 1) * (torch.arange(300) % 2)[:, None, None] * 2
+    curve = fit_similarity("translation", torch.cat([wave, alike], dim=-1), poses, bins=8)
+    assert curve.means[0] > 0.99 and curve.means[-1] < 0.8 and curve.distances[0] < 0.2
+    assert list(curve.distances) == sorted(curve.distances)
+    apart = fit_similarity("translation", torch.randn(300, 6, 9, generator=generator), poses)
+    assert curve.shared > 0.3 and abs(apart.shared) < 0.05
+    curve.save(tmp_path / "curve.json")
+    assert SimilarityCurve.load(tmp_path / "curve.json") == curve
+
+
+def test_the_stop_parts_near_from_far():
+    similarity = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9])
+    distance = torch.tensor([3.0, 2.0, 0.1, 1.9, 0.2, 0.1, 0.0])
+    assert calibrate_stop(similarity, distance, 0.5) == pytest.approx(0.6)
+    with pytest.raises(ValueError, match="pairs within 5 and beyond, got 7 of 7 within"):
+        calibrate_stop(similarity, distance, 5.0)
+
+
+def test_what_does_not_fit_is_refused_naming_both():
+    agent = goal_agent("translation", 1)
+    observation, info = Walk("translation", torch.zeros(1, 2), torch.zeros(1, 2)).observation()
+    with pytest.raises(ValueError, match=r"as the glimpses are, \(1, 4, 4, 3\), got \(1, 24\)"):
+        agent.act(observation | {"goal": np.zeros((1, 24), np.float32)}, info)
+    del observation["goal"]
+    with pytest.raises(ValueError, match=r"expected a goal view 'goal' beside \['glimpse', 'motion'\]"):
+        agent.act(observation, info)
+    with pytest.raises(ValueError, match="settings.inverse an inverse model"):
+        goal_agent("translation", 1, BeliefSettings())
+    context = Context(KnownWorld("translation"), "translation", 1)
+    with pytest.raises(ValueError, match=r"hypotheses must be \(K, 2\), as the motions are, got \(5, 4\)"):
+        GoalBelief(context, torch.zeros(5, 4), 0.1, SIMILARITY, curve=known_curve("translation"))
+    context.model.predicts = False
+    with pytest.raises(ValueError, match="this model predicts nothing"):
+        GoalBelief(context, torch.zeros(5, 2), 0.1, PREDICTOR)
+    with pytest.raises(ValueError, match=r"reads embeddings \(n, 8\) of views and of goals, got \(2, 8\) and \(2, 9\)"):
+        InverseModel("translation", 2, 8, InverseConfig())(torch.zeros(2, 8), torch.zeros(2, 9))
+    with pytest.raises(ValueError, match=r"got \(3, 4, 8\) and \(3, 5, 2\)"):
+        fit_inverse("translation", torch.zeros(3, 4, 8), torch.zeros(3, 5, 2))
+    with pytest.raises(ValueError, match="no action commands a colour"):
+        InverseModel("rotation-colour", 6, 8, InverseConfig())
