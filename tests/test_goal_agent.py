@@ -277,7 +277,7 @@ def test_exploring_looks_from_elsewhere_before_it_settles():
         assert walk.distance().max() < TOLERANCE["translation"]
         poses = agent.context.pose[:, 1:6]
         visited[explore] = torch.stack([pairwise_distance("translation", p, p).mean() for p in poses]).mean()
-    assert visited[3.0] > visited[0.0] + TOLERANCE["translation"]
+    assert visited[3.0] > 4 * visited[0.0]
 
 
 def test_it_stays_where_it_recognises_the_goal():
@@ -323,7 +323,7 @@ def test_chance_ends_at_the_most_similar_view_that_it_saw():
 @pytest.fixture(scope="module", params=["translation", "rotation"])
 def fitted(request):
     kind = request.param
-    poses = random_poses(kind, 60, 8, seed=4)
+    poses = random_poses(kind, 300, 8, seed=4)
     data = KnownWorld(kind).embedding(poses), poses
     config = InverseConfig(components=2, hidden=64, steps=400, batch_size=128, learning_rate=5e-3)
     return kind, fit_inverse(kind, *data, config), data, config
@@ -339,7 +339,7 @@ def test_an_inverse_model_finds_the_motion(fitted, tmp_path):
     density = model.log_density(here, goal, torch.stack([true, identity_like(kind, true)], dim=1))
     assert (density[:, 0] > density[:, 1]).float().mean() > 0.9
     mixture = model(here, goal)
-    torch.testing.assert_close(mixture.log_weights.exp().sum(dim=1), torch.ones(60))
+    torch.testing.assert_close(mixture.log_weights.exp().sum(dim=1), torch.ones(300))
     assert mixture.spread.min() > 0
     model.save(tmp_path / "new")
     loaded = InverseModel.load(tmp_path / "new")
@@ -356,7 +356,7 @@ def test_the_inverse_agent_goes_where_the_model_says(fitted):
     before = walk.distance()
     for _ in range(4):
         np.testing.assert_allclose(walk.act(agent)[4:5], single.act(alone), atol=1e-4)
-    assert (walk.distance() < before).float().mean() > 0.8
+    assert walk.distance().median() < 0.6 * before.median()
     fresh = InverseAgent(world, model, MOTORS[kind], 6)
     fresh.set_state(agent.state())
     np.testing.assert_array_equal(fresh.act(*walk.observation()), agent.act(*walk.observation()))
@@ -427,7 +427,7 @@ def test_what_does_not_fit_is_refused_naming_both():
     del observation["goal"]
     with pytest.raises(ValueError, match=r"expected a goal view 'goal' beside \['glimpse', 'motion'\]"):
         agent.act(observation, info)
-    with pytest.raises(ValueError, match="settings.inverse an inverse model"):
+    with pytest.raises(ValueError, match=r"settings\.inverse an inverse model"):
         goal_agent("translation", 1, BeliefSettings())
     context = Context(KnownWorld("translation"), "translation", 1)
     with pytest.raises(ValueError, match=r"hypotheses must be \(K, 2\), as the motions are, got \(5, 4\)"):
