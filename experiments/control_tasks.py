@@ -26,7 +26,7 @@ TaskKind = Literal["reorient", "reach", "search", "homing", "classify"]
 PLAY_THINGS, PLAY_VIEWS = 1_000, 8
 """Training objects or images, and views of each, that agents may be fitted on."""
 
-_TURNS = {"rotation": "free", "lighting": "step", "max_angle": math.pi / 4, "motion_signal": "realised"}
+_TURNS = {"rotation": "3diebench", "lighting": "step", "max_angle": math.pi / 4, "motion_signal": "realised"}
 _SACCADES = {"max_amplitude": 1.0, "motion_signal": "realised"}
 _HALF_GLIMPSE, _GLIMPSE = 1 / 3, 2 / 3
 """Image units, of a glimpse of 32 pixels in images of 96."""
@@ -71,15 +71,16 @@ class ControlTask:
         return "degrees" if self.world == "rotation" else "image units"
 
 
-def _reorient(name: str, low: float, high: float) -> ControlTask:
+def _reorient(name: str, low: float, high: float, *, free: bool = False) -> ControlTask:
+    where, told = ("free", "turning freely") if free else ("3diebench", "in the range of 3DIEBench")
     return ControlTask(
         name,
         "reorient",
         "rotation",
         "GlimpseWorld/ObjectReorient-v0",
-        f"goal {low:g}-{high:g} degrees away under other light, 45 degrees a component, 8 rotations, within 15 degrees",
+        f"goal {low:g}-{high:g} degrees away under other light, {told}, 45 degrees a component, 8 rotations, within 15 degrees",
         8,
-        {**_TURNS, "goal_angle": [low, high], "success_angle": 15.0},
+        {**_TURNS, "rotation": where, "goal_angle": [low, high], "success_angle": 15.0},
         (30.0,),
     )
 
@@ -127,6 +128,7 @@ def _saccade_homing(imposed: int, *, noise: bool = False) -> ControlTask:
 _ALL = (
     _reorient("reorient", 30.0, 120.0),
     _reorient("reorient-near", 20.0, 60.0),
+    _reorient("reorient-free", 30.0, 120.0, free=True),
     ControlTask(
         "reach",
         "reach",
@@ -151,7 +153,7 @@ _ALL = (
         "GlimpseWorld/ObjectClassify-v0",
         "the family of a held-out object after 4 views, 45 degrees a component",
         4,
-        {key: value for key, value in _TURNS.items() if key != "rotation"},
+        dict(_TURNS),
     ),
     ControlTask(
         "saccade-classify",
@@ -197,7 +199,8 @@ class Playground:
             )
         self.task, self.config, self.num_envs = task, config, num_envs
         self._envs: dict[Split, GlimpseVectorEnv] = {}
-        self._play: ViewSet | None = None
+        self._play: dict[Split, ViewSet] = {}
+        self.fitted: dict[Any, Any] = {}  # what agents were fitted on it, by what it is and of which model
 
     def arguments(self, split: Split) -> dict[str, Any]:
         """Return the arguments of the task's environment with the objects or images of `split`."""
@@ -212,13 +215,17 @@ class Playground:
             self._envs[split] = self._make(split, self.num_envs)
         return self._envs[split]
 
-    def play(self) -> ViewSet:
-        """Return views of training objects or images from poses spread as episodes start, to fit agents on."""
-        if self._play is None:
-            world = self._make("train", 1).world
+    def play(self, split: Literal["train", "validation"] = "train") -> ViewSet:
+        """Return views of objects or images from poses spread as episodes start.
+
+        Those of training things are to fit agents on, those of validation things to calibrate them: what a model was
+        trained on looks more alike to it.
+        """
+        if split not in self._play:
+            world = self._make(split, 1).world
             rng = np.random.default_rng([self.config.seed, 2])
-            self._play = make_view_set(world, balanced_items(world, PLAY_THINGS, rng), PLAY_VIEWS, rng)
-        return self._play
+            self._play[split] = make_view_set(world, balanced_items(world, PLAY_THINGS, rng), PLAY_VIEWS, rng)
+        return self._play[split]
 
     def check_model(self, model: WorldModel) -> None:
         """Check that `model` sees and moves as this task does.

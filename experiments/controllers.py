@@ -8,103 +8,27 @@ objects or images that the benchmark scores on.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
 import numpy as np
-import torch
 
-from ..agents.motor import Motor
 from ..agents.oracles import OracleAgent
 from ..agents.reference import GreedyRendererAgent, RasterAgent, raster_actions
 from ..agents.scripted import Agent, RandomAgent
 from ..envs.core import World
-from ..envs.environment import GlimpseVectorEnv
 from ..envs.saccade import SaccadeWorld
-from ..envs.splits import Split
 from ..world_model.motion import compose
-from ..world_model.protocol import WorldModel
 from .control_episodes import play_episodes
-from .control_tasks import ControlTask, Playground, TaskKind
-from .view_sets import ViewSet
-from .worlds import make_agent, motor_of
+from .control_settings import ControlSetting
+from .control_tasks import ControlTask, TaskKind
+from .goal_controllers import belief_agent, inverse_agent, planner_agent, random_return_agent
+from .worlds import make_agent
 
 ANYWHERE: tuple[TaskKind, ...] = get_args(TaskKind)
 MOVING: tuple[TaskKind, ...] = ("reorient", "reach", "search", "homing")
 """Kinds of task whose action is a motion and nothing else."""
-
-
-@dataclass(frozen=True)
-class ControlSetting:
-    """Where an agent is to act, and what it may be made of."""
-
-    playground: Playground
-    """The task's environments and the material to fit on."""
-    split: Split
-    """Whose episodes are played."""
-    model: WorldModel | None
-    """In eval mode; None for agents that need none."""
-    seed: int
-    """Of the benchmark."""
-
-    @property
-    def task(self) -> ControlTask:
-        """What is to be done."""
-        return self.playground.task
-
-    @property
-    def envs(self) -> GlimpseVectorEnv:
-        """Where it is played: for privileged agents only, but for its spaces."""
-        return self.playground.envs(self.split)
-
-    @property
-    def world(self) -> World:
-        """The world of `envs`: for privileged agents only, but for its spaces."""
-        return self.envs.world
-
-    @property
-    def motor(self) -> Motor:
-        """What actions do."""
-        return motor_of(self.world)
-
-    @property
-    def steps(self) -> int:
-        """Motions of an episode."""
-        return self.task.steps
-
-    @property
-    def num_envs(self) -> int:
-        """B, rows in lockstep."""
-        return self.playground.num_envs
-
-    @property
-    def action_size(self) -> int:
-        """Components of an action, a task's own among them."""
-        return self.envs.simulator.action_space.shape[0]
-
-    def require_model(self) -> WorldModel:
-        """Return the model of an agent that needs one."""
-        if self.model is None:
-            raise ValueError(
-                f"an agent of task {self.task.name!r} needs a world model: name one with --world-model RUN"
-            )
-        return self.model
-
-    def rng(self) -> np.random.Generator:
-        """Return a new generator of the benchmark's seed."""
-        return np.random.default_rng([self.seed, 1])
-
-    def generator(self) -> torch.Generator:
-        """Return a new generator of the benchmark's seed, on the CPU."""
-        return torch.Generator().manual_seed(self.seed)
-
-    def play(self) -> ViewSet:
-        """Return views of training things from known poses, to fit an agent on."""
-        return self.playground.play()
-
-    def on_validation(self) -> ControlSetting:
-        """Return the same with validation things, to choose settings on."""
-        return replace(self, split="validation")
 
 
 Factory = Callable[[ControlSetting], Agent]
@@ -211,6 +135,11 @@ def _greedy_renderer(setting: ControlSetting) -> Agent:
     )
 
 
+def _seeker(make: Factory, about: str) -> Controller:
+    """Return an agent that is shown a goal view and asks a world model."""
+    return Controller(make, about, needs_model=True, needs_goal_view=True)
+
+
 CONTROLLERS: dict[str, Controller] = {
     "random": Controller(_random, "actions uniform over the action space", ANYWHERE),
     "raster": Controller(_raster, "a fixed scan path, chosen on validation episodes"),
@@ -224,6 +153,15 @@ CONTROLLERS: dict[str, Controller] = {
         needs_goal_view=True,
         privileged=True,
     ),
+    "random-return": _seeker(random_return_agent, "moves at random, then returns to the view most like the goal"),
+    "inverse": _seeker(inverse_agent, "goes where an inverse model of z says, at every view anew"),
+    "planner-jump": _seeker(partial(planner_agent, plan="jump"), "predicts composed motions, begins the best"),
+    "planner-cem": _seeker(partial(planner_agent, plan="cem"), "plans 4 actions by the cross-entropy method"),
+    "planner-mppi": _seeker(partial(planner_agent, plan="mppi"), "plans 4 actions by MPPI"),
+    "planner-grid": _seeker(partial(planner_agent, plan="grid"), "predicts each single action of a grid"),
+    "belief": _seeker(belief_agent, "believes where the goal is, by predictions, inverse model and what it saw"),
+    "belief-no-predictor": _seeker(partial(belief_agent, predictor=False), "the same without predictions"),
+    "belief-predictor-only": _seeker(partial(belief_agent, others=False), "the same by predictions alone"),
     "oracle": Controller(_oracle, "knows the goal and the pose, or the class", ANYWHERE, privileged=True),
 }
 """Name -> agent, in the order of tables and figures."""

@@ -23,8 +23,9 @@ from glimpseworld.experiments.control_cells import ControlConfig, ModelRun, load
 from glimpseworld.experiments.control_episodes import Episodes, play_episodes
 from glimpseworld.experiments.control_report import aligned, control_tables
 from glimpseworld.experiments.control_scores import differences, pooled, scores_of
+from glimpseworld.experiments.control_settings import ControlSetting
 from glimpseworld.experiments.control_tasks import TASKS, Playground
-from glimpseworld.experiments.controllers import CONTROLLERS, ControlSetting, candidate_views, choose_on_validation
+from glimpseworld.experiments.controllers import CONTROLLERS, candidate_views, choose_on_validation
 from glimpseworld.experiments.train import load_model, save_config
 from glimpseworld.experiments.worlds import motor_of
 from glimpseworld.world_model.build import model_settings, new_model
