@@ -78,7 +78,8 @@ def _reorient(name: str, low: float, high: float, *, free: bool = False) -> Cont
         "reorient",
         "rotation",
         "GlimpseWorld/ObjectReorient-v0",
-        f"goal {low:g}-{high:g} degrees away under other light, {told}, 45 degrees a component, 8 rotations, within 15 degrees",
+        f"goal {low:g}-{high:g} degrees away under other light, {told}, 45 degrees a component, 8 rotations, "
+        "within 15 degrees",
         8,
         {**_TURNS, "rotation": where, "goal_angle": [low, high], "success_angle": 15.0},
         (30.0,),
