@@ -127,7 +127,7 @@ def _settings(cell: Cell, config: ControlConfig) -> dict[str, Any]:
         "steps": cell.task.steps,
         "arguments": Playground(cell.task, cell.world, 1).arguments(config.split),
         "agent": cell.agent,
-        "run": None if cell.run is None else cell.run.label,
+        "weights": None if cell.run is None else cell.run.weights,
         "episodes": config.count,
         "rows": config.rows,
         "seed": config.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from ..world_model.checkpoint import CheckpointError, latest_checkpoint
 from .config import TrainConfig, presets
 from .control_tasks import TASKS, ControlTask, Playground, task_named
 from .controllers import CONTROLLERS, controller_named
@@ -91,11 +93,12 @@ class ControlConfig:
 
 @dataclass(frozen=True)
 class ModelRun:
-    """A run of a world model: its folder, a label of its own, and its settings."""
+    """A run of a world model: its folder, a label of its own, its settings, and a digest of its newest weights."""
 
     folder: Path
     label: str
     config: TrainConfig
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -119,11 +122,11 @@ def load_runs(config: ControlConfig) -> list[ModelRun]:
 
     Raises:
         ValueError: two of them have one label, or one of `saccade_model` is not of that world.
-        CheckpointError: one is no run.
+        CheckpointError: one is no run, or has no checkpoint yet.
     """
-    runs = [ModelRun(path, path.resolve().name, load_config(path)) for path in config.world_model]
+    runs = [_load_run(path) for path in config.world_model]
     for path in config.saccade_model:
-        runs.append(ModelRun(path, path.resolve().name, load_config(path)))
+        runs.append(_load_run(path))
         if runs[-1].config.world != "saccade":
             raise ValueError(f"{path} was trained in the world {runs[-1].config.world!r}, not in 'saccade'")
     labels = [run.label for run in runs]
@@ -131,6 +134,14 @@ def load_runs(config: ControlConfig) -> list[ModelRun]:
         if labels.count(run.label) > 1:
             raise ValueError(f"two runs are called {run.label!r}: their results could not be told apart; rename one")
     return runs
+
+
+def _load_run(folder: Path) -> ModelRun:
+    settings, checkpoint = load_config(folder), latest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    return ModelRun(folder, folder.resolve().name, settings, digest)
 
 
 def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: bool = False) -> list[Cell]:

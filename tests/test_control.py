@@ -287,6 +287,19 @@ def test_cells_of_other_settings_are_not_mixed_in(tmp_path, runs):
         control(config_of(tmp_path, runs, agent=("random",), seed=1))
 
 
+def test_cells_of_other_weights_are_not_mixed_in_either(tmp_path):
+    """The run has gone on since, or another has its name."""
+    for number, where in enumerate(("here", "there")):
+        run = made(tmp_path / where / "run", replace(TINY, seed=number))
+        config = ControlConfig(
+            world_model=(run,), task=("reorient",), agent=("greedy-renderer",), episodes=2, rows=2, out=tmp_path / "out"
+        )
+        if number == 0:
+            control(config)
+    with pytest.raises(ValueError, match="with other weights than are asked for now"):
+        control(config)
+
+
 def test_a_dry_run_lists_what_is_left_and_keeps_nothing(tmp_path, runs, capsys):
     config = config_of(tmp_path, runs, dry_run=True)
     control(config)
@@ -343,7 +356,7 @@ def test_a_task_that_states_its_images_prefers_runs_that_were_trained_on_them(tm
     """Scenes are 96 pixels wide and search images 128: half of each is an image unit."""
     saccade = SACCADES.saccade
     scenes, search = (
-        ModelRun(tmp_path / name, name, replace(SACCADES, saccade=replace(saccade, images=name)))
+        ModelRun(tmp_path / name, name, replace(SACCADES, saccade=replace(saccade, images=name)), "")
         for name in ("scenes", "search")
     )
     config = ControlConfig("small", out=tmp_path)
