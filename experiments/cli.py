@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
     "summary": ("evaluated runs side by side, seeds pooled", "summary"),
     "compare": ("a grid of methods and seeds: runs, table and figures in one folder", "compare"),
+    "homing": ("how a run's model finds the way back after imposed motions", "homing"),
     "rollout": ("watch or record an agent in an environment", "play"),
     "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
     "bench": ("how fast the environments are on this machine", "bench"),
