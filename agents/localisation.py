@@ -94,6 +94,11 @@ class PoseFilter:
         self.pose[first] = elsewhere if self._anywhere else identity_like(self.kind, elsewhere)
         self.log_weights[first] = -math.log(particles)
 
+    @property
+    def certain(self) -> bool:
+        """Whether all particles of a row are one, so that no evidence can tell them apart."""
+        return self._std == 0 and not self._lost and not self._anywhere
+
     def weigh(self, rows: Tensor, log_likelihood: Tensor) -> None:
         """Add evidence for each particle, (n, K), to those of `rows` (n,)."""
         self.log_weights[rows] = torch.log_softmax(self.log_weights[rows] + log_likelihood, dim=1)

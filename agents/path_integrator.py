@@ -37,9 +37,9 @@ class PathIntegratorConfig:
     """Whether it begins certain to be at home; if not, it could be anywhere, and must find out by what it sees."""
     motions: bool = True
     """Whether it knows the motions; if not, its context and its belief hold none, and it goes by the latest view."""
-    predictor: float = 8.0
+    predictor: float = 12.0
     """Weight of the cosine between the first view and the prediction after the way home."""
-    memory: float = 8.0
+    memory: float = 12.0
     """Weight of the same by the path memory, where the model has one and the first view is in its reach."""
     similarity: float = 1.0
     """Weight of the log-likelihood of how alike the present view is to the first one; needs a `SimilarityCurve`."""
@@ -47,8 +47,8 @@ class PathIntegratorConfig:
     """Where particles are that know of no motion: radians from home, or image units in each component."""
     radius: float = 0.2
     """Width of the bet on the pose: about the radius of success, radians or image units."""
-    arrived: float = 0.02
-    """A way home no longer than this is not gone: it rests. Radians or image units."""
+    arrived: float = 0.4
+    """A way home no longer than this share of `radius` is not gone: it rests, for each motion brings a new error."""
     longest: int = 3
     """Most views that the predictor is asked with."""
 
@@ -181,7 +181,7 @@ class PathIntegratorAgent:
         rows = torch.from_numpy(np.flatnonzero(own & ~self._rested))
         if len(rows):
             way[rows] = inverse(self.motor.kind, self.belief.estimate(rows, self.config.radius)).double().cpu()
-        actions, self._rested = _homeward(self.motor, way, own, self.config.arrived)
+        actions, self._rested = _homeward(self.motor, way, own, self.config.arrived * self.config.radius)
         return actions
 
     def state(self) -> dict[str, np.ndarray]:
@@ -198,6 +198,8 @@ class PathIntegratorAgent:
 
     def _weigh(self, moved: Tensor) -> None:
         """Weigh the particles of the rows `moved` (n,) by what is seen now."""
+        if self.belief.certain:
+            return
         known = torch.zeros(self.context.num_envs, dtype=torch.bool)
         known[moved] = True
         chunk = max(1, _CHUNK // self.config.particles)

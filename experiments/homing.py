@@ -247,7 +247,7 @@ def _maker(
     if name == "random":
         return lambda count: RandomAgent(count, motor.action_size, np.random.default_rng([seed, 2]))
     if name == "dead reckoning":
-        return lambda count: DeadReckoningAgent(motor, count, arrived=settings.arrived)
+        return lambda count: DeadReckoningAgent(motor, count, arrived=settings.arrived * settings.radius)
     known = replace(settings, motion_std=noise)
     chosen = {
         "path integrator": known,

@@ -104,7 +104,7 @@ def test_exact_dead_reckoning_of_rotations_undoes_them_in_their_order():
 def test_noisy_dead_reckoning_misses_by_the_sum_of_the_noise():
     motions = np.zeros((6, 1, 2), np.float32)
     motions[1:4] = [[[0.3, 0.0]], [[0.0, 0.2]], [[-0.1, 0.05]]]  # of which nothing is true: the body never moved
-    agent, place = DeadReckoningAgent(MOTOR, 1), np.zeros(2)
+    agent, place, moved = DeadReckoningAgent(MOTOR, 1), np.zeros(2), np.zeros((1, 2), np.float32)
     for step in range(6):
         if step > 3:
             motions[step] = moved

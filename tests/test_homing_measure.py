@@ -17,7 +17,6 @@ from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, Tra
 from glimpseworld.experiments.homing import EndlessHoming, HomingConfig, homing, homing_table, motor_of
 from glimpseworld.world_model.build import new_model
 
-
 FEW = PathIntegratorConfig(particles=64)
 
 
@@ -59,14 +58,13 @@ def test_the_motor_commands_what_the_world_does(toy_images):
 @pytest.fixture
 def untrained(monkeypatch, tmp_path):
     """Let runs be untrained models of 16 x 16 views, of the world that the run's folder names."""
+    path = tmp_path / "images.npy"
     images = np.random.default_rng(0).integers(0, 256, (40, 48, 48, 3), dtype=np.uint8)
-    np.save(tmp_path / "images.npy", images)
+    np.save(path, images)
     rotation = RotationOptions(size=16, members_per_family=2, rotation="free")
     runs = {
         "rotation": TrainConfig(rotation=rotation),
-        "saccade": TrainConfig(
-            world="saccade", saccade=SaccadeOptions(images=str(tmp_path / "images.npy"), glimpse_size=16)
-        ),
+        "saccade": TrainConfig(world="saccade", saccade=SaccadeOptions(images=str(path), glimpse_size=16)),
     }
 
     def load_model(folder, device):
@@ -99,18 +97,8 @@ def test_exact_motions_lead_home_and_all_is_written(untrained, tmp_path, world):
 
 def test_agents_meet_the_same_episodes_and_the_seed_settles_them(untrained, tmp_path):
     def measure(agents, seed):
-        agents = tuple(agents)
-        config = HomingConfig(
-            Path("saccade"),
-            episodes=4,
-            imposed=(1,),
-            noise=(0.2,),
-            steps=3,
-            agents=agents,
-            seed=seed,
-            out=tmp_path,
-            path_integrator=FEW,
-        )
+        settings = {"episodes": 4, "imposed": (1,), "noise": (0.2,), "steps": 3, "path_integrator": FEW}
+        config = HomingConfig(Path("saccade"), **settings, agents=tuple(agents), seed=seed, out=tmp_path)
         return homing(config, quiet=True)["results"]["0.2"]["1"]
 
     both = measure(["dead reckoning", "path integrator"], 1)
