@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glimpseworld.agents.path_integrator import PathIntegratorConfig
+from glimpseworld.agents.path_integrator import DeadReckoningAgent, PathIntegratorConfig
 from glimpseworld.envs.environment import GlimpseVectorEnv
 from glimpseworld.envs.object_rotation import ObjectRotationWorld
 from glimpseworld.envs.saccade import SaccadeWorld
@@ -16,6 +16,7 @@ from glimpseworld.experiments import homing as measured
 from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, TrainConfig, model_config
 from glimpseworld.experiments.homing import EndlessHoming, HomingConfig, homing, homing_table, motor_of
 from glimpseworld.world_model.build import new_model
+from glimpseworld.world_model.checkpoint import CheckpointError
 
 FEW = PathIntegratorConfig(particles=64)
 
@@ -28,6 +29,13 @@ def test_nothing_ends_at_home(toy_images):
     for _ in range(3):
         _, rewards, terminated, truncated, info = envs.step(task.oracle_actions(envs.world))
     assert not (terminated | truncated).any() and info["success"].all() and (rewards == 1).all()
+
+
+def test_distances_are_those_after_own_motions(toy_images):
+    config = HomingConfig(Path("run"), episodes=5, steps=3)
+    world = SaccadeWorld(toy_images, glimpse_size=8)
+    found = measured._distances(world, lambda count: DeadReckoningAgent(motor_of(world), count), 2, 0.0, config)
+    assert found.shape == (5, 3) and found[:, -1].max() < 0.05
 
 
 def test_scores_by_hand():
@@ -114,3 +122,8 @@ def test_agents_meet_the_same_episodes_and_the_seed_settles_them(untrained, tmp_
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="expected episodes, steps and imposed of at least 1"):
         HomingConfig(Path("run"), **wrong)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is no run"):
+        measured.main([str(tmp_path / "nowhere")])
