@@ -208,7 +208,7 @@ def homing_figure(results: dict[str, Any], path: Path) -> None:
     from matplotlib import colormaps
 
     colors = colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
-    figure = new_figure(1.8 + 3.6 * len(results["results"]), 3.8)
+    figure = new_figure(max(6.4, 3.6 * len(results["results"])), 4.4)
     panels = figure.subplots(1, len(results["results"]), sharey=True, squeeze=False)[0]
     for axes, (noise, by_k) in zip(panels, results["results"].items(), strict=True):
         numbers = [int(k) for k in by_k]
@@ -223,8 +223,11 @@ def homing_figure(results: dict[str, Any], path: Path) -> None:
         axes.set_ylim(0, 1.02)
         axes.grid(alpha=0.25)
     panels[0].set_ylabel(f"share within {results['radius']:g} {results['unit']}")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
-    figure.suptitle(f"Homing: {results['episodes']} episodes ({results['split']} split), bands are 95 % intervals")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    title = f"Homing: {results['episodes']} episodes ({results['split']} split), bands are 95 % intervals"
+    figure.suptitle(title, fontsize=10)
     save_figure(figure, path)
 
 
