@@ -1,0 +1,366 @@
+"""`glimpseworld homing RUN`: does a run's model find the way back, by motions, by vision, by both?
+
+Episodes impose k motions, then give an agent `steps` of its own, without ending at success: the figure is where it is
+after the last. All agents meet the same episodes. Keys of `homing.json`:
+
+- `run`, `step`, `split`, `seed`, `episodes`, `steps`, `motion_signal`; `unit` ("degrees" or "image units"), `radius` of
+  success and `glimpse`, half the side of a glimpse (saccades), in that unit.
+- `weights`: what the path integrator goes by; `curve`: how alike views are by distance, on validation things.
+- `return_recognition`: whether two views are of one place (nearer than `radius`) told by their likeness, on validation
+  things: area under the ROC curve, the best threshold, and the shares of pairs rightly accepted and refused at it.
+- `results`: noise -> k -> agent -> `success`, `any` and, of saccades, `glimpse`: shares of episodes that end within the
+  radius, are within it after some own step, and end with home in the glimpse, each {"value", "low", "high"} with
+  Wilson's 95 % interval; `median_distance` after the last step; `gain`, of agents but "dead reckoning": by how much
+  more of the same episodes it succeeds in than that, with the normal 95 % interval of paired differences.
+
+Agents:
+
+- "dead reckoning" composes the motions it observes; "path integrator" goes by motions and vision.
+- "no vision", "no predictor", "no motions": the same without; the last has neither motions in its context nor a prior.
+- "context alone" knows the motions but not that it began at home: what the model's context tells of the way back.
+- "random": uniform actions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from ..agents.context import Context
+from ..agents.loop_closure import SimilarityCurve, best_threshold, roc_auc
+from ..agents.motor import Motor
+from ..agents.path_integrator import DeadReckoningAgent, PathIntegratorAgent, PathIntegratorConfig
+from ..agents.scripted import Agent, RandomAgent
+from ..envs.core import MotionSignal, Rows, World
+from ..envs.environment import GlimpseVectorEnv
+from ..envs.homing import Homing
+from ..envs.object_rotation import ObjectRotationWorld
+from ..envs.saccade import ZOOM_STEP, SaccadeWorld
+from ..envs.tasks import pose_distance, pose_scale
+from ..envs.wrappers import MotionNoise
+from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.protocol import WorldModel
+from .aggregate import table
+from .config import TrainConfig, make_world
+from .play import _wilson
+from .report import new_figure, save_figure
+from .train import load_config, load_model
+
+AgentName = Literal[
+    "dead reckoning", "path integrator", "no vision", "no predictor", "no motions", "context alone", "random"
+]
+AGENTS: tuple[AgentName, ...] = AgentName.__args__  # pyright: ignore[reportAttributeAccessIssue]
+RADIUS = {"rotation": math.radians(15.0), "translation": 0.1}
+"""Of success, radians or image units, as in the tasks."""
+_UNKNOWN_STD = 0.1
+"""What "context alone" expects of motions, so that its particles search on."""
+
+
+@dataclass(frozen=True)
+class HomingConfig:
+    """Measure how a run's model finds the way back after imposed motions, on held-out things."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder that `glimpseworld train` made, of the world of rotations or of saccades."""
+    episodes: int = 400
+    """Episodes of each number of imposed motions, the same for every agent and noise."""
+    seed: int = 0
+    """Of the episodes, the agents and the noise."""
+    split: Literal["validation", "test"] = "test"
+    """Held-out things to act on; choose settings on "validation", report "test"."""
+    imposed: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    """Numbers k of imposed motions."""
+    noise: tuple[float, ...] = (0.0, 0.05, 0.1)
+    """Standard deviations of the noise in observed motions: radians, or image units; 0 for exact ones."""
+    steps: int = 8
+    """Motions of the agent's own."""
+    motion_signal: MotionSignal | None = None
+    """What motions tell; None for what they told in the run."""
+    agents: tuple[AgentName, ...] = AGENTS
+    """Who acts."""
+    path_integrator: PathIntegratorConfig = field(default_factory=PathIntegratorConfig)
+    """What the path integrator goes by; its `motion_std` is set to each noise, its radius and its spread to the
+    world's."""
+    device: str = "cpu"
+    """Where to compute."""
+    out: Path | None = None
+    """Folder for homing.json and homing.png; None for the run's."""
+
+    def __post_init__(self) -> None:
+        if min(self.episodes, self.steps, *self.imposed) < 1 or min(self.noise, default=-1.0) < 0 or not self.agents:
+            raise ValueError(
+                "expected episodes, steps and imposed of at least 1, noise of at least 0, and an agent, got "
+                f"{self.episodes}, {self.steps}, {self.imposed}, {self.noise} and {self.agents}"
+            )
+
+
+class EndlessHoming(Homing):
+    """`Homing` that does not end at success, so that agents have to know when they are there."""
+
+    def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rewards; nothing terminates."""
+        rewards, success = super().score(rows, actions, world)
+        return rewards, np.zeros_like(success)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    config = tyro.cli(
+        HomingConfig,
+        args=arguments,
+        prog="glimpseworld homing",
+        description="How a run's model finds the way back after imposed motions, on held-out things.",
+    )
+    results = homing(config)
+    print(homing_table(results))
+    out = config.out or config.run
+    print(f"\nresults  {out / 'homing.json'}\nfigure   {out / 'homing.png'}")
+
+
+def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Measure, write `homing.json` and `homing.png`, and return the results."""
+    run = load_config(config.run)
+    if config.motion_signal is not None:
+        run = _told(run, config.motion_signal)
+    model, step = load_model(config.run, config.device)
+    world = make_world(run, config.split)
+    motor = motor_of(world)
+    curve, recognition = _calibrated(run, model, motor, config.seed)
+    settings = _settings(config.path_integrator, motor, world)
+    unit = math.degrees(1.0) if motor.kind == "rotation" else 1.0
+    results: dict[str, Any] = {
+        "run": str(config.run),
+        "step": step,
+        "split": config.split,
+        "seed": config.seed,
+        "episodes": config.episodes,
+        "steps": config.steps,
+        "motion_signal": world.motion_signal,
+        "unit": "degrees" if motor.kind == "rotation" else "image units",
+        "radius": settings.radius * unit,
+        "glimpse": _half_glimpse(world),
+        "weights": asdict(settings),
+        "curve": asdict(curve),
+        "return_recognition": recognition,
+        "results": {f"{noise:g}": {} for noise in config.noise},
+    }
+    conditions = [(noise, k) for noise in config.noise for k in config.imposed]
+    for noise, k in tqdm(conditions, desc="homing", leave=False, disable=quiet or None):
+        runs = {}
+        for name in config.agents:
+            make = _maker(name, model, motor, settings, curve, noise, config.seed)
+            runs[name] = _distances(world, make, k, noise, config)
+        results["results"][f"{noise:g}"][str(k)] = _scored(runs, results["radius"], results["glimpse"])
+    out = config.out or config.run
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "homing.json", results)
+        homing_figure(results, out / "homing.png")
+    except OSError as error:
+        raise CheckpointError(f"cannot write the results to {out}: {error}. Free some space") from error
+    return results
+
+
+def motor_of(world: World) -> Motor:
+    """Return the motor of `world`.
+
+    Raises:
+        ValueError: if no motor moves in it, or its motions tell more than a motor commands.
+    """
+    if isinstance(world, SaccadeWorld):
+        zoom = () if world.zoom is None else (ZOOM_STEP,)
+        return Motor("translation", (world.max_amplitude, world.max_amplitude, *zoom))
+    if isinstance(world, ObjectRotationWorld):
+        return Motor(world.motion_kind, (world.max_angle,))
+    raise ValueError(f"homing is measured in worlds of rotations or saccades, not in {type(world).__name__}")
+
+
+def homing_table(results: dict[str, Any]) -> str:
+    """Return the success shares as Markdown, a table for each noise: a row an agent, a column each k."""
+    lines = [
+        f"success: within {results['radius']:g} {results['unit']} of home after {results['steps']} own motions; "
+        f"{results['episodes']} episodes ({results['split']} split), 95 % intervals; columns are imposed motions"
+    ]
+    for noise, by_k in results["results"].items():
+        agents = list(next(iter(by_k.values())))
+        rows = [[name, *(_cell(cells[name]["success"]) for cells in by_k.values())] for name in agents]
+        lines += ["", f"noise in observed motions: {noise}", "", table(["agent", *by_k], rows)]
+    told = results["return_recognition"]
+    lines += [
+        "",
+        f"return recognised by likeness: AUC {told['auc']:.3f}; at cosine {told['threshold']:.2f}, "
+        f"{told['accepted']:.2f} of returns accepted and {told['refused']:.2f} of other views refused",
+    ]
+    return "\n".join(lines)
+
+
+def homing_figure(results: dict[str, Any], path: Path) -> None:
+    """Draw success by imposed motions, a panel for each noise, and write it to `path` (a PNG)."""
+    from matplotlib import colormaps
+
+    colors = colormaps["tab10"].colors  # pyright: ignore[reportAttributeAccessIssue]
+    figure = new_figure(max(6.4, 3.6 * len(results["results"])), 4.4)
+    panels = figure.subplots(1, len(results["results"]), sharey=True, squeeze=False)[0]
+    for axes, (noise, by_k) in zip(panels, results["results"].items(), strict=True):
+        numbers = [int(k) for k in by_k]
+        for name in next(iter(by_k.values())):
+            cells = [cells[name]["success"] for cells in by_k.values()]
+            color = colors[AGENTS.index(name)]
+            axes.plot(numbers, [c["value"] for c in cells], "o-", markersize=3, color=color, label=name)
+            axes.fill_between(numbers, [c["low"] for c in cells], [c["high"] for c in cells], color=color, alpha=0.15)
+        axes.set_title("exact motions" if float(noise) == 0 else f"noise {noise}", fontsize=10)
+        axes.set_xlabel("imposed motions")
+        axes.set_xticks(numbers)
+        axes.set_ylim(0, 1.02)
+        axes.grid(alpha=0.25)
+    panels[0].set_ylabel(f"share within {results['radius']:g} {results['unit']}")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    title = f"Homing: {results['episodes']} episodes ({results['split']} split), bands are 95 % intervals"
+    figure.suptitle(title, fontsize=10)
+    save_figure(figure, path)
+
+
+def _settings(given: PathIntegratorConfig, motor: Motor, world: World) -> PathIntegratorConfig:
+    """Return what a path integrator goes by in `world`."""
+    spread = 2 * world.reach if isinstance(world, SaccadeWorld) else math.pi
+    return replace(given, radius=RADIUS[motor.kind], spread=spread)
+
+
+def _maker(
+    name: AgentName,
+    model: WorldModel,
+    motor: Motor,
+    settings: PathIntegratorConfig,
+    curve: SimilarityCurve,
+    noise: float,
+    seed: int,
+) -> Callable[[int], Agent]:
+    """Return what makes the agent called `name` for B rows."""
+    if name == "random":
+        return lambda count: RandomAgent(count, motor.action_size, np.random.default_rng([seed, 2]))
+    if name == "dead reckoning":
+        return lambda count: DeadReckoningAgent(motor, count, arrived=settings.arrived * settings.radius)
+    known = replace(settings, motion_std=noise)
+    chosen = {
+        "path integrator": known,
+        "no vision": known.without_vision(),
+        "no predictor": replace(known, predictor=0.0, memory=0.0),
+        "no motions": known.without_motion(),
+        "context alone": replace(known, prior=False, motion_std=max(noise, _UNKNOWN_STD)),
+    }[name]
+    device = next(model.parameters()).device
+
+    def make(count: int) -> Agent:
+        generator = torch.Generator(device).manual_seed(seed)
+        return PathIntegratorAgent(model, motor, count, generator, config=chosen, curve=curve)
+
+    return make
+
+
+def _distances(
+    world: World, make: Callable[[int], Agent], imposed: int, noise: float, config: HomingConfig
+) -> np.ndarray:
+    """Return the distances to home, degrees or image units, after each of the agent's motions: (episodes, steps)."""
+    scale = pose_scale(world.motion_kind)
+    task = EndlessHoming(imposed=imposed, tolerance=0.0, scale=scale, reward="sparse", step_cost=0.0)
+    bare = GlimpseVectorEnv(world, task, num_envs=config.episodes)
+    envs = MotionNoise(bare, noise) if noise else bare
+    agent = make(config.episodes)
+    observation, info = envs.reset(seed=1_000_003 * config.seed)
+    found = []
+    for step in range(imposed + config.steps):
+        observation, _, _, _, info = envs.step(agent.act(observation, info))
+        if step >= imposed:
+            found.append(info["distance"].copy())
+    return np.stack(found, axis=1)
+
+
+def _scored(runs: dict[str, np.ndarray], radius: float, glimpse: float | None) -> dict[str, Any]:
+    """Return the scores of each agent's (episodes, steps) distances."""
+    scores: dict[str, Any] = {}
+    for name, far in runs.items():
+        scores[name] = {
+            "success": _share(far[:, -1] <= radius),
+            "any": _share((far <= radius).any(axis=1)),
+            **({} if glimpse is None else {"glimpse": _share(far[:, -1] <= glimpse)}),
+            "median_distance": float(np.median(far[:, -1])),
+        }
+        if "dead reckoning" in runs and name != "dead reckoning":
+            gain = (far[:, -1] <= radius).astype(float) - (runs["dead reckoning"][:, -1] <= radius)
+            half = 1.96 * float(gain.std()) / math.sqrt(len(gain))
+            mean = float(gain.mean())
+            scores[name]["gain"] = {"value": mean, "low": mean - half, "high": mean + half}
+    return scores
+
+
+def _share(right: Any) -> dict[str, float]:
+    right = np.asarray(right)
+    low, high = _wilson(int(right.sum()), len(right))
+    return {"value": float(right.mean()), "low": low, "high": high}
+
+
+def _cell(scores: dict[str, float]) -> str:
+    return f"{scores['value']:.2f} ({scores['low']:.2f}-{scores['high']:.2f})"
+
+
+def _half_glimpse(world: World) -> float | None:
+    """Return half a glimpse's side in image units: nearer than that in x and y, home is in it; None of rotations."""
+    if not isinstance(world, SaccadeWorld):
+        return None
+    return world.glimpse_space.shape[0] / world.images.side
+
+
+def _told(run: TrainConfig, signal: MotionSignal) -> TrainConfig:
+    """Return `run` with motions that tell `signal`."""
+    if run.world == "saccade":
+        return replace(run, saccade=replace(run.saccade, motion_signal=signal))
+    return replace(run, rotation=replace(run.rotation, motion_signal=signal))
+
+
+def _calibrated(
+    run: TrainConfig, model: WorldModel, motor: Motor, seed: int, *, episodes: int = 96, steps: int = 12
+) -> tuple[SimilarityCurve, dict[str, float]]:
+    """Return how alike views of validation things are by distance, and how well a return is told by it."""
+    far, alike = (np.concatenate(part) for part in zip(*_pairs(run, model, motor, seed, episodes, steps), strict=True))
+    radius = RADIUS[motor.kind]
+    same, different = alike[far <= radius], alike[far > radius]
+    threshold = best_threshold(same, different)
+    recognition = {
+        "auc": roc_auc(same, different),
+        "threshold": threshold,
+        "accepted": float((same >= threshold).mean()),
+        "refused": float((different < threshold).mean()),
+    }
+    return SimilarityCurve.fit(far, alike), recognition
+
+
+def _pairs(
+    run: TrainConfig, model: WorldModel, motor: Motor, seed: int, episodes: int, steps: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield distance and cosine of pairs of views, of motions of all sizes; privileged, as the poses are known."""
+    world = make_world(_told(run, "realised"), "validation")
+    envs = GlimpseVectorEnv(world, num_envs=episodes)
+    context, rng = Context(model, motor.kind, episodes, capacity=steps + 1), np.random.default_rng([seed, 3])
+    observation, _ = envs.reset(seed=1_000_003 * seed)
+    poses = []
+    for step in range(steps + 1):
+        context.observe(observation["glimpse"], observation["motion"], np.full(episodes, step == 0))
+        poses.append(world.pose.copy())
+        sizes = rng.random((episodes, 1)) ** 2
+        observation, *_ = envs.step(sizes * rng.uniform(-1, 1, (episodes, motor.action_size)))
+    unit = math.radians(1.0) if motor.kind == "rotation" else 1.0
+    for i in range(steps + 1):
+        for j in range(i):
+            alike = F.cosine_similarity(context.target[:, i], context.target[:, j], dim=-1).cpu().numpy()
+            yield unit * pose_distance(motor.kind, poses[i], poses[j]), alike.astype(np.float64)
