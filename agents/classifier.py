@@ -1,0 +1,174 @@
+"""Says what a thing is while looking at it, and looks where the world model expects that the class shows best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..world_model.motion_tensors import compose, relative, size_of
+from ..world_model.protocol import WorldModel
+from .class_reader import ClassReaders
+from .context import Context
+from .disagreement import evaluating, predict_by_context
+from .motor import Motor
+
+Evidence = Literal["sum", "mean", "aggregate"]
+Gaze = Literal["random", "coverage", "confidence", "information", "disagreement"]
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How a classifying agent reads and where it looks."""
+
+    evidence: Evidence = "sum"
+    """What the class is read from: the "sum" of the log-probabilities of all views; the "mean" of their z; or the
+    "aggregate" of the last few."""
+    gaze: Gaze = "information"
+    """Where to look. "random". "coverage": far from where it has been. By what the model predicts there: the surest
+    most likely class ("confidence") or the least entropy ("information") of the class once that view is added to what
+    was seen; or the class that predictions from shorter and longer contexts disagree on most ("disagreement")."""
+    candidates: int = 64
+    """Actions that are drawn, of which it takes one."""
+    longest: int = 3
+    """Most views that the model is asked with."""
+    coverage: float = 0.0
+    """Weight of novelty in the score: how far a candidate is from all that was seen, in radii, at most 1."""
+    radius: float = 0.5
+    """Of inhibition of return: radians, or image units."""
+    stop: float = 0.95
+    """Probability of the most likely class at which it stops, where it can."""
+
+    def __post_init__(self) -> None:
+        if self.evidence not in get_args(Evidence) or self.gaze not in get_args(Gaze):
+            raise ValueError(f"evidence is one of {get_args(Evidence)} and gaze one of {get_args(Gaze)}, got {self}")
+        if self.candidates < 1 or self.longest < 1 or self.radius <= 0:
+            raise ValueError(f"candidates and longest must be at least 1 and radius above 0, got {self}")
+
+
+class ClassifierAgent:
+    """Classifies by all that it has seen, and chooses what to see next by the model's predictions.
+
+    Its actions are those of the classification ids: the motion, then one component a class, then the stop if there is
+    one. The surest class is given the component 1, the others what remains of their log-odds within [-1, 1].
+
+    Args:
+        model: In eval mode.
+        motor: What actions do.
+        readers: Fitted on training things.
+        num_envs: B.
+        rng: Where all draws come from.
+        logit_scale: Of the environment: logits are the prediction's components times this.
+        can_stop: Whether the actions end in a stop.
+        config: How it reads and looks.
+        capacity: Views of an episode that it keeps.
+
+    Raises:
+        ValueError: The model's motions are not the motor's, or a gaze asks a model that predicts nothing.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        motor: Motor,
+        readers: ClassReaders,
+        num_envs: int,
+        rng: np.random.Generator,
+        *,
+        logit_scale: float = 5.0,
+        can_stop: bool = False,
+        config: ClassifierConfig = ClassifierConfig(),
+        capacity: int = 64,
+    ) -> None:
+        if config.gaze not in ("random", "coverage") and not model.predicts:
+            raise ValueError(f'{type(model).__name__} predicts nothing: take gaze "random" or "coverage"')
+        self.motor, self.readers, self.config, self._rng = motor, readers, config, rng
+        self._logit_scale, self._can_stop = logit_scale, can_stop
+        self.context = Context(model, motor.kind, num_envs, capacity=capacity)
+
+    def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
+        """Return (B, A + C) actions, or (B, A + C + 1) with a stop."""
+        context = self.context
+        count = 1 if self.config.gaze == "random" else self.config.candidates
+        drawn = self._rng.uniform(-1.0, 1.0, (context.num_envs, count, self.motor.action_size))
+        with evaluating(context.model):
+            context.observe(observation["glimpse"], observation["motion"], info["step_index"] == 0)
+            logs = self.present()
+            best = self._best(torch.from_numpy(drawn), logs).cpu().numpy()
+        moves = drawn[np.arange(context.num_envs), best]
+        odds = (logs - logs.amax(dim=1, keepdim=True)) / self._logit_scale
+        parts = [moves, (1 + odds).clamp(min=-1).double().cpu().numpy()]
+        if self._can_stop:
+            sure = logs.amax(dim=1).exp().cpu().numpy() >= self.config.stop
+            parts.append(np.where(sure, 1.0, -1.0)[:, None])
+        return np.concatenate(parts, axis=1)
+
+    @torch.no_grad()
+    def present(self) -> Tensor:
+        """Return the log-probabilities (B, C) of the classes by all that was seen, nats."""
+        context, readers = self.context, self.readers
+        seen = (torch.arange(context.capacity) < context.held[:, None]).to(context.device)  # (B, capacity)
+        if self.config.evidence == "sum":
+            logs = readers.view.logs(F.normalize(context.target, dim=-1))
+            return F.log_softmax((logs * seen[..., None]).sum(dim=1), dim=-1)
+        if self.config.evidence == "mean":
+            total = (context.z * seen[..., None]).sum(dim=1)
+            return readers.mean.logs(total / seen.sum(dim=1, keepdim=True))
+        logs = torch.zeros(context.num_envs, readers.aggregate.num_classes, device=context.device)
+        for rows, views in context.groups(self.config.longest):
+            logs[rows] = readers.aggregate.logs(context.model.aggregate(*context.recent(rows, views)))
+        return logs
+
+    def _best(self, actions: Tensor, present: Tensor) -> Tensor:
+        """Return which of (B, K, A) actions to take, (B,)."""
+        best = torch.zeros(len(actions), dtype=torch.int64)
+        if self.config.gaze == "random":
+            return best
+        for rows, views in self.context.groups(self.config.longest):
+            ahead = self.motor.motions(actions[rows]).float().to(self.context.device)
+            score = self._promise(rows, views, ahead, present[rows])
+            weight = 1.0 if self.config.gaze == "coverage" else self.config.coverage
+            if weight:
+                score = score + weight * self._novelty(rows, ahead)
+            best[rows] = score.argmax(dim=1).cpu()
+        return best
+
+    def _promise(self, rows: Tensor, views: int, ahead: Tensor, present: Tensor) -> Tensor:
+        """Return (n, K): what the views after motions `ahead` (n, K, A) promise, as the gaze has it."""
+        model, (z, motions) = self.context.model, self.context.recent(rows, views)
+        if self.config.gaze == "coverage":
+            return torch.zeros(ahead.shape[:2], device=ahead.device)
+        if self.config.gaze == "disagreement":
+            logs = self.readers.view.logs(predict_by_context(model, z, motions, ahead))  # (n, M, K, C)
+            return entropy(logs.exp().mean(dim=1).clamp(min=1e-12).log()) - entropy(logs).mean(dim=1)
+        foreseen = self.readers.view.logs(F.normalize(model.predict_from(z, motions, ahead).float(), dim=-1))
+        after = F.log_softmax(present[:, None] + foreseen, dim=-1)  # (n, K, C)
+        return after.amax(dim=-1).exp() if self.config.gaze == "confidence" else -entropy(after)
+
+    def _novelty(self, rows: Tensor, ahead: Tensor) -> Tensor:
+        """Return (n, K) in [0, 1]: how far each candidate is from all poses that were seen, in radii."""
+        context = self.context
+        there = compose(context.kind, context.here(rows)[:, None].expand_as(ahead), ahead)[:, :, None]
+        visited = context.pose[rows][:, None]  # (n, 1, capacity, A)
+        shape = (*there.shape[:2], visited.shape[2], there.shape[3])
+        apart = size_of(context.kind, relative(context.kind, there.expand(shape), visited.expand(shape)))
+        seen = torch.arange(context.capacity) < context.held[rows, None]
+        apart = apart.masked_fill(~seen[:, None].to(context.device), torch.inf)
+        return (apart.amin(dim=-1) / self.config.radius).clamp(max=1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what it has seen."""
+        return self.context.state()
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Restore what it had seen."""
+        self.context.set_state(state)
+
+
+def entropy(logs: Tensor) -> Tensor:
+    """Return the entropy (...) in nats of distributions given by log-probabilities (..., C)."""
+    return -(logs.exp() * logs).sum(dim=-1)
