@@ -18,7 +18,6 @@ from .disagreement import evaluating, predict_by_context
 from .motor import Motor
 
 Evidence = Literal["sum", "mean", "aggregate"]
-Gaze = Literal["random", "coverage", "confidence", "information", "disagreement"]
 
 
 @dataclass(frozen=True)
@@ -28,26 +27,37 @@ class ClassifierConfig:
     evidence: Evidence = "sum"
     """What the class is read from: the "sum" of the log-probabilities of all views; the "mean" of their z; or the
     "aggregate" of the last few."""
-    gaze: Gaze = "information"
-    """Where to look. "random". "coverage": far from where it has been. By what the model predicts there: the surest
-    most likely class ("confidence") or the least entropy ("information") of the class once that view is added to what
-    was seen; or the class that predictions from shorter and longer contexts disagree on most ("disagreement")."""
+    information: float = 1.0
+    """Weight of minus the entropy (nats) of the class once the predicted view is added to what was seen. With all five
+    weights at 0 the gaze is random."""
+    confidence: float = 0.0
+    """Weight of the probability of the class that is then the most likely."""
+    disagreement: float = 1.0
+    """Weight of how much predictions from shorter and longer contexts disagree on the class: the mutual information of
+    class and context, nats. It is 0 where one view was seen."""
+    difference: float = 0.0
+    """Weight of how unlike all that was seen the predicted view is: 1 minus the greatest cosine."""
+    coverage: float = 0.0
+    """Weight of how far a candidate is from all that was seen, in radii, at most 1: inhibition of return."""
+    radius: float = 0.5
+    """Of inhibition of return: radians, or image units."""
     candidates: int = 64
     """Actions that are drawn, of which it takes one."""
     longest: int = 3
     """Most views that the model is asked with."""
-    coverage: float = 0.0
-    """Weight of novelty in the score: how far a candidate is from all that was seen, in radii, at most 1."""
-    radius: float = 0.5
-    """Of inhibition of return: radians, or image units."""
     stop: float = 0.95
     """Probability of the most likely class at which it stops, where it can."""
 
     def __post_init__(self) -> None:
-        if self.evidence not in get_args(Evidence) or self.gaze not in get_args(Gaze):
-            raise ValueError(f"evidence is one of {get_args(Evidence)} and gaze one of {get_args(Gaze)}, got {self}")
+        if self.evidence not in get_args(Evidence):
+            raise ValueError(f"evidence must be one of {get_args(Evidence)}, got {self.evidence!r}")
         if self.candidates < 1 or self.longest < 1 or self.radius <= 0:
             raise ValueError(f"candidates and longest must be at least 1 and radius above 0, got {self}")
+
+    @property
+    def predictive(self) -> bool:
+        """Whether the gaze depends on predictions."""
+        return any((self.information, self.confidence, self.disagreement, self.difference))
 
 
 class ClassifierAgent:
@@ -84,8 +94,8 @@ class ClassifierAgent:
         config: ClassifierConfig = ClassifierConfig(),
         capacity: int = 64,
     ) -> None:
-        if config.gaze not in ("random", "coverage") and not model.predicts:
-            raise ValueError(f'{type(model).__name__} predicts nothing: take gaze "random" or "coverage"')
+        if config.predictive and not model.predicts:
+            raise ValueError(f"{type(model).__name__} predicts nothing: set all weights of the gaze but coverage to 0")
         self.motor, self.readers, self.config, self._rng = motor, readers, config, rng
         self._logit_scale, self._can_stop = logit_scale, can_stop
         self.context = Context(model, motor.kind, num_envs, capacity=capacity)
@@ -93,8 +103,7 @@ class ClassifierAgent:
     def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
         """Return (B, A + C) actions, or (B, A + C + 1) with a stop."""
         context = self.context
-        count = 1 if self.config.gaze == "random" else self.config.candidates
-        drawn = self._rng.uniform(-1.0, 1.0, (context.num_envs, count, self.motor.action_size))
+        drawn = self._rng.uniform(-1.0, 1.0, (context.num_envs, self.config.candidates, self.motor.action_size))
         with evaluating(context.model):
             context.observe(observation["glimpse"], observation["motion"], info["step_index"] == 0)
             logs = self.present()
@@ -111,7 +120,7 @@ class ClassifierAgent:
     def present(self) -> Tensor:
         """Return the log-probabilities (B, C) of the classes by all that was seen, nats."""
         context, readers = self.context, self.readers
-        seen = (torch.arange(context.capacity) < context.held[:, None]).to(context.device)  # (B, capacity)
+        seen = self._seen()
         if self.config.evidence == "sum":
             logs = readers.view.logs(F.normalize(context.target, dim=-1))
             return F.log_softmax((logs * seen[..., None]).sum(dim=1), dim=-1)
@@ -124,30 +133,37 @@ class ClassifierAgent:
         return logs
 
     def _best(self, actions: Tensor, present: Tensor) -> Tensor:
-        """Return which of (B, K, A) actions to take, (B,)."""
+        """Return which of (B, K, A) actions to take, (B,): the first where all weights are 0."""
         best = torch.zeros(len(actions), dtype=torch.int64)
-        if self.config.gaze == "random":
-            return best
         for rows, views in self.context.groups(self.config.longest):
             ahead = self.motor.motions(actions[rows]).float().to(self.context.device)
-            score = self._promise(rows, views, ahead, present[rows])
-            weight = 1.0 if self.config.gaze == "coverage" else self.config.coverage
-            if weight:
-                score = score + weight * self._novelty(rows, ahead)
+            score = torch.zeros(ahead.shape[:2], device=ahead.device)
+            if self.config.predictive:
+                score = score + self._promise(rows, views, ahead, present[rows])
+            if self.config.coverage:
+                score = score + self.config.coverage * self._novelty(rows, ahead)
             best[rows] = score.argmax(dim=1).cpu()
         return best
 
     def _promise(self, rows: Tensor, views: int, ahead: Tensor, present: Tensor) -> Tensor:
-        """Return (n, K): what the views after motions `ahead` (n, K, A) promise, as the gaze has it."""
-        model, (z, motions) = self.context.model, self.context.recent(rows, views)
-        if self.config.gaze == "coverage":
-            return torch.zeros(ahead.shape[:2], device=ahead.device)
-        if self.config.gaze == "disagreement":
-            logs = self.readers.view.logs(predict_by_context(model, z, motions, ahead))  # (n, M, K, C)
-            return entropy(logs.exp().mean(dim=1).clamp(min=1e-12).log()) - entropy(logs).mean(dim=1)
-        foreseen = self.readers.view.logs(F.normalize(model.predict_from(z, motions, ahead).float(), dim=-1))
-        after = F.log_softmax(present[:, None] + foreseen, dim=-1)  # (n, K, C)
-        return after.amax(dim=-1).exp() if self.config.gaze == "confidence" else -entropy(after)
+        """Return (n, K): what the views that are predicted after motions `ahead` (n, K, A) promise."""
+        config, context = self.config, self.context
+        z, motions = context.recent(rows, views)
+        if config.disagreement:
+            predictions = predict_by_context(context.model, z, motions, ahead)  # (n, M, K, P)
+        else:
+            predictions = F.normalize(context.model.predict_from(z, motions, ahead).float(), dim=-1)[:, None]
+        logs = self.readers.view.logs(predictions)  # (n, M, K, C)
+        after = F.log_softmax(present[:, None] + logs[:, -1], dim=-1)  # (n, K, C)
+        score = config.confidence * after.amax(dim=-1).exp() - config.information * entropy(after)
+        if config.disagreement:
+            mixed = logs.exp().mean(dim=1).clamp(min=1e-12).log()
+            score = score + config.disagreement * (entropy(mixed) - entropy(logs).mean(dim=1))
+        if config.difference:
+            seen = F.normalize(context.target[rows], dim=-1)  # zeros where nothing was seen yet
+            alike = (predictions[:, -1] @ seen.transpose(1, 2)).masked_fill(~self._seen(rows)[:, None], -1.0)
+            score = score + config.difference * (1 - alike.amax(dim=-1))
+        return score
 
     def _novelty(self, rows: Tensor, ahead: Tensor) -> Tensor:
         """Return (n, K) in [0, 1]: how far each candidate is from all poses that were seen, in radii."""
@@ -156,9 +172,12 @@ class ClassifierAgent:
         visited = context.pose[rows][:, None]  # (n, 1, capacity, A)
         shape = (*there.shape[:2], visited.shape[2], there.shape[3])
         apart = size_of(context.kind, relative(context.kind, there.expand(shape), visited.expand(shape)))
-        seen = torch.arange(context.capacity) < context.held[rows, None]
-        apart = apart.masked_fill(~seen[:, None].to(context.device), torch.inf)
+        apart = apart.masked_fill(~self._seen(rows)[:, None], torch.inf)
         return (apart.amin(dim=-1) / self.config.radius).clamp(max=1)
+
+    def _seen(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Return which slots of the context hold a view, (n, capacity) bool."""
+        return (torch.arange(self.context.capacity) < self.context.held[rows, None]).to(self.context.device)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what it has seen."""

@@ -46,15 +46,15 @@ def agent_with(model=None, count=2, seed=0, **settings):
     keywords = {key: settings.pop(key) for key in ("can_stop", "logit_scale", "readers") if key in settings}
     readers = keywords.pop("readers", READERS)
     model = model or ToyModel(3, right_tells).eval()
-    config = ClassifierConfig(**settings)
+    config = ClassifierConfig(**({"information": 0.0, "disagreement": 0.0} | settings))
     return ClassifierAgent(model, MOTOR, readers, count, np.random.default_rng(seed), config=config, **keywords)
 
 
 @pytest.mark.parametrize("gaze", ["confidence", "information"])
 def test_it_looks_where_the_class_will_show(gaze):
-    actions = act(agent_with(gaze=gaze), [(9, 3, 0), (3, 9, 0)])
+    actions = act(agent_with(**{gaze: 1.0}), [(9, 3, 0), (3, 9, 0)])
     assert actions.shape == (2, 4) and (actions[:, 0] > 0.8).all()
-    assert act(agent_with(gaze="random", count=50), [(9, 3, 0)] * 50)[:, 0].min() < -0.5
+    assert act(agent_with(count=50), [(9, 3, 0)] * 50)[:, 0].min() < -0.5
 
 
 def test_disagreement_about_the_class_draws_the_gaze():
@@ -63,14 +63,19 @@ def test_disagreement_about_the_class_draws_the_gaze():
         turned = (z.shape[1] > 1) * (-ahead[..., :1]).clamp(min=0)
         return torch.cat([1 - turned, turned, torch.zeros_like(turned)], dim=-1)
 
-    agent = agent_with(ToyModel(3, torn).eval(), gaze="disagreement")
+    agent = agent_with(ToyModel(3, torn).eval(), disagreement=1.0)
     act(agent, [(9, 3, 0), (3, 9, 0)])
     assert (act(agent, [(9, 3, 0), (3, 9, 0)], 1)[:, 0] < -0.8).all()
 
 
+def test_difference_looks_for_what_is_unlike_all_that_was_seen():
+    """The prediction turns from the class seen at the right end to the third number, not seen yet, at the left."""
+    assert (act(agent_with(difference=1.0), [(9, 0, 0), (0, 9, 0)])[:, 0] < -0.8).all()
+
+
 def test_coverage_keeps_away_from_what_was_seen():
     """From (1, 0), having begun at the origin, radius 1.5: to the left everything is near one of the two."""
-    agent = agent_with(gaze="coverage", radius=1.5, count=1)
+    agent = agent_with(coverage=1.0, radius=1.5, count=1)
     act(agent, [(9, 3, 0)])
     move = act(agent, [(9, 3, 0)], 1, (1.0, 0.0))[0, :2]
     there = move + np.array([1.0, 0.0])
@@ -80,7 +85,7 @@ def test_coverage_keeps_away_from_what_was_seen():
 def test_coverage_is_weighed_against_information():
     """The class shows to the right, where it was before: from the origin, having been at (1, 0)."""
     for weight, near in ((0.0, True), (20.0, False)):
-        agent = agent_with(gaze="information", coverage=weight, radius=1.0, count=1, candidates=256)
+        agent = agent_with(information=1.0, coverage=weight, radius=1.0, count=1, candidates=256)
         act(agent, [(9, 3, 0)])
         act(agent, [(9, 3, 0)], 1, (1.0, 0.0))
         move = act(agent, [(9, 3, 0)], 2, (-1.0, 0.0))[0]
@@ -90,7 +95,7 @@ def test_coverage_is_weighed_against_information():
 
 def test_evidence_adds_up_over_views_and_ends_with_the_episode():
     """Unit views (0.6, 0.8) and (1, 0): log-odds of class 0 are 4 times -0.2 and 4 times 1."""
-    agent = agent_with(count=1, gaze="random")
+    agent = agent_with(count=1)
     assert act(agent, [(6, 8, 0)])[0, 2:] == pytest.approx([1 - 0.8 / 5, 1.0])
     act(agent, [(9, 0, 0)], 1)
     odds = agent.present()[0]
@@ -105,7 +110,7 @@ def test_means_and_aggregates_are_read_by_their_own_readers():
     readers = ClassReaders(PLAIN, ClassReader(torch.eye(3)[:2], torch.zeros(2)), PLAIN)
     views = [(6, 2, 0), (0, 2, 0), (0, 5, 0)]
     for evidence, odds in (("mean", 2 - 3), ("aggregate", 4 * (0 - 3.5))):
-        agent = agent_with(evidence=evidence, count=1, gaze="random", longest=2, readers=readers)
+        agent = agent_with(evidence=evidence, count=1, longest=2, readers=readers)
         for index, view in enumerate(views):
             act(agent, [view], index)
         logs = agent.present()[0]
@@ -113,7 +118,7 @@ def test_means_and_aggregates_are_read_by_their_own_readers():
 
 
 def test_it_stops_when_sure():
-    agent = agent_with(count=2, can_stop=True, stop=0.95, gaze="random")
+    agent = agent_with(count=2, can_stop=True, stop=0.95)
     actions = act(agent, [(9, 0, 0), (9, 9, 0)])
     assert actions.shape == (2, 5) and actions[:, -1].tolist() == [1, -1]
 
@@ -123,7 +128,7 @@ def test_rows_go_their_own_ways_and_equal_seeds_act_alike():
         return right_tells(z, motions, ahead * torch.where(z[:, -1:, :1] > z[:, -1:, 1:2], 1.0, -1.0))
 
     acted = [
-        act(agent_with(ToyModel(3, own).eval(), count=3), views)
+        act(agent_with(ToyModel(3, own).eval(), count=3, information=1.0), views)
         for views in (
             [(9, 3, 0), (3, 9, 0), (9, 3, 0)],
             [(9, 3, 0), (3, 9, 0), (9, 3, 0)],
@@ -136,7 +141,7 @@ def test_rows_go_their_own_ways_and_equal_seeds_act_alike():
 
 
 def test_a_restored_agent_goes_on_as_it_would_have():
-    one, other = agent_with(coverage=0.5), agent_with(coverage=0.5)
+    one, other = (agent_with(coverage=0.5, information=1.0, disagreement=1.0) for _ in range(2))
     for index in range(3):
         act(one, [(9, 3, 0), (3, 9, 0)], index, (0.1 * index, 0.2))
     other.set_state(one.state())
@@ -190,7 +195,7 @@ def test_readers_fit_a_world_and_the_agent_plays_its_task():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ClassifierConfig(gaze="clever"), "gaze one of"),  # pyright: ignore[reportArgumentType]
+        (lambda: ClassifierConfig(evidence="all"), "evidence must be one of"),  # pyright: ignore[reportArgumentType]
         (lambda: ClassifierConfig(radius=0.0), "radius above 0"),
         (lambda: ClassReader(torch.zeros(2, 3), torch.zeros(3)), r"\(C, D\) and its bias \(C,\)"),
         (lambda: ClassReader(torch.zeros(2, 3), torch.zeros(2), temperature=0), "temperature must be above 0"),
@@ -202,9 +207,9 @@ def test_what_cannot_classify_is_refused(make, message):
         make()
 
 
-def test_a_model_without_predictions_may_look_at_random_only():
+def test_a_model_without_predictions_may_look_at_random_or_for_coverage():
     model = ToyModel(3, right_tells)
     model.predicts = False
-    agent_with(model, gaze="coverage")
+    agent_with(model, coverage=1.0)
     with pytest.raises(ValueError, match="predicts nothing"):
-        agent_with(model, gaze="information")
+        agent_with(model, information=1.0)
