@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..agents.class_reader import ClassReaders, fit_class_reader
+from ..agents.class_reader import ClassReader, ClassReaders, fit_class_reader
+from ..envs.saccade import SaccadeWorld
 from ..world_model.protocol import WorldModel
 from .measure import context_motions
-from .view_sets import Embeddings, ViewSet, embed
+from .view_sets import Embeddings, ViewSet, balanced_items, embed
 
 
 def fit_class_readers(
@@ -39,6 +40,69 @@ def fit_class_readers(
         reader = fit_class_reader(x, y, fit.num_classes)
         readers.append(reader.calibrated(held_out, torch.from_numpy(truth)))
     return ClassReaders(*readers)
+
+
+def fit_place_reader(
+    model: WorldModel, fit: SaccadeWorld, validation: SaccadeWorld, *, images: int = 600, views: int = 8, seed: int = 0
+) -> ClassReader:
+    """Return a reader of what the gaze rests on: one of C classes, or, as class C, nothing.
+
+    Half of the fixations it is fitted on lie in the box of an object of the image, the others anywhere in reach.
+
+    Args:
+        model: In eval mode.
+        fit: Training images, with boxes of their objects.
+        validation: Others, for the temperature.
+        images: Most images of each.
+        views: Fixations in each image, at least 2.
+        seed: Of images and fixations.
+
+    Raises:
+        ValueError: The images have no boxes, or the eye zooms.
+    """
+    rng = np.random.default_rng(seed)
+    (x, y), (held_out, truth) = (_fixated(model, world, images, views, rng) for world in (fit, validation))
+    reader = fit_class_reader(x, y, len(fit.class_names) + 1)
+    return reader.calibrated(held_out, torch.from_numpy(truth))
+
+
+def _fixated(
+    model: WorldModel, world: SaccadeWorld, images: int, views: int, rng: np.random.Generator
+) -> tuple[Tensor, np.ndarray]:
+    """Return unit target embeddings (n V, P) of fixations, and the class under each (n V,)."""
+    source = world.images
+    boxes = source.boxes[:, None] if source.object_boxes is None and source.boxes is not None else source.object_boxes
+    classes = source.labels[:, None] if source.object_labels is None else source.object_labels
+    if boxes is None or world.zoom is not None:
+        raise ValueError("a reader of places needs images with boxes of their objects, and an eye without zoom")
+    items = balanced_items(world, images, rng)
+    box = boxes[items] * (2 / source.side) - 1  # (n, objects, 4), image units
+    positions = rng.uniform(-world.reach, world.reach, (len(items), views, 2))
+    inside = views // 2
+    chosen = box[np.arange(len(items))[:, None], rng.integers(box.shape[1], size=(len(items), inside))]
+    share = rng.random((len(items), inside, 2))
+    positions[:, :inside] = chosen[..., :2] + share * (chosen[..., 2:] - chosen[..., :2])
+    positions = positions.clip(-world.reach, world.reach)
+    seen = world.views_from(items, positions, rng.random((len(items), views, world.view_randomness)))
+    labels = class_under(positions, box, classes[items], nothing=len(world.class_names))
+    return read_targets(model, embed(model, seen).target).flatten(0, 1), labels.reshape(-1)
+
+
+def class_under(positions: np.ndarray, boxes: np.ndarray, classes: np.ndarray, *, nothing: int) -> np.ndarray:
+    """Return the class of the object in whose box each position lies, (n, V); of several, that with the nearest middle.
+
+    Args:
+        positions: (n, V, 2).
+        boxes: (n, K, 4), x0, y0, x1, y1 of K objects.
+        classes: (n, K).
+        nothing: What to return outside of all boxes.
+    """
+    at = positions[:, :, None]  # (n, V, 1, 2)
+    low, high = boxes[:, None, :, :2], boxes[:, None, :, 2:]
+    within = ((low <= at) & (at <= high)).all(axis=-1)  # (n, V, K)
+    distance = np.where(within, np.linalg.norm(at - (low + high) / 2, axis=-1), np.inf)
+    found = np.take_along_axis(np.broadcast_to(classes[:, None], distance.shape), distance.argmin(-1)[..., None], -1)
+    return np.where(within.any(axis=-1), found[..., 0], nothing)
 
 
 @torch.no_grad()
