@@ -24,7 +24,7 @@ Evidence = Literal["sum", "mean", "aggregate"]
 class ClassifierConfig:
     """How a classifying agent reads and where it looks."""
 
-    evidence: Evidence = "sum"
+    evidence: Evidence = "mean"
     """What the class is read from: the "sum" of the log-probabilities of all views; the "mean" of their z; or the
     "aggregate" of the last few."""
     information: float = 0.0

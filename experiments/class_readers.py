@@ -43,16 +43,25 @@ def fit_class_readers(
 
 
 def fit_place_reader(
-    model: WorldModel, fit: SaccadeWorld, validation: SaccadeWorld, *, images: int = 600, views: int = 8, seed: int = 0
+    model: WorldModel,
+    fit: SaccadeWorld,
+    validation: SaccadeWorld,
+    *,
+    foreseen: bool = True,
+    images: int = 600,
+    views: int = 8,
+    seed: int = 0,
 ) -> ClassReader:
     """Return a reader of what the gaze rests on: one of C classes, or, as class C, nothing.
 
-    Half of the fixations it is fitted on lie in the box of an object of the image, the others anywhere in reach.
+    Half of the fixations it is fitted on lie in the box of an object of the image, the others anywhere in reach. A
+    reader of what is foreseen knows how much predictions tell: of those that tell nothing it says what is usual.
 
     Args:
         model: In eval mode.
         fit: Training images, with boxes of their objects.
         validation: Others, for the temperature.
+        foreseen: Read what the model predicts of a fixation from another one in the image, not what is seen there.
         images: Most images of each.
         views: Fixations in each image, at least 2.
         seed: Of images and fixations.
@@ -61,15 +70,17 @@ def fit_place_reader(
         ValueError: The images have no boxes, or the eye zooms.
     """
     rng = np.random.default_rng(seed)
-    (x, y), (held_out, truth) = (_fixated(model, world, images, views, rng) for world in (fit, validation))
+    worlds = fit, validation
+    (x, y), (held_out, truth) = (_fixated(model, world, images, views, rng, foreseen=foreseen) for world in worlds)
     reader = fit_class_reader(x, y, len(fit.class_names) + 1)
     return reader.calibrated(held_out, torch.from_numpy(truth))
 
 
+@torch.no_grad()
 def _fixated(
-    model: WorldModel, world: SaccadeWorld, images: int, views: int, rng: np.random.Generator
+    model: WorldModel, world: SaccadeWorld, images: int, views: int, rng: np.random.Generator, *, foreseen: bool
 ) -> tuple[Tensor, np.ndarray]:
-    """Return unit target embeddings (n V, P) of fixations, and the class under each (n V,)."""
+    """Return unit embeddings (n V, P) of what is seen or foreseen at fixations, and the class under each (n V,)."""
     source = world.images
     boxes = source.boxes[:, None] if source.object_boxes is None and source.boxes is not None else source.object_boxes
     classes = source.labels[:, None] if source.object_labels is None else source.object_labels
@@ -85,7 +96,16 @@ def _fixated(
     positions = positions.clip(-world.reach, world.reach)
     seen = world.views_from(items, positions, rng.random((len(items), views, world.view_randomness)))
     labels = class_under(positions, box, classes[items], nothing=len(world.class_names))
-    return read_targets(model, embed(model, seen).target).flatten(0, 1), labels.reshape(-1)
+    embedded = embed(model, seen)
+    if not foreseen:
+        return read_targets(model, embedded.target).flatten(0, 1), labels.reshape(-1)
+    rows, step = np.arange(len(items))[:, None], rng.integers(1, views, size=(len(items), 1))
+    origin = (np.arange(views) + step) % views
+    ahead = torch.from_numpy((positions - positions[rows, origin]).astype(np.float32)).flatten(0, 1)
+    device = next(model.parameters()).device
+    z, ahead = embedded.online[rows, origin].flatten(0, 1)[:, None].to(device), ahead.to(device)  # (n V, 1, D)
+    prediction = model.predict_from(z, ahead[:, None][:, :0], ahead)
+    return F.normalize(prediction.float(), dim=-1), labels.reshape(-1)
 
 
 def class_under(positions: np.ndarray, boxes: np.ndarray, classes: np.ndarray, *, nothing: int) -> np.ndarray:

@@ -46,7 +46,7 @@ def agent_with(model=None, count=2, seed=0, **settings):
     keywords = {key: settings.pop(key) for key in ("can_stop", "logit_scale", "readers") if key in settings}
     readers = keywords.pop("readers", READERS)
     model = model or ToyModel(3, right_tells).eval()
-    config = ClassifierConfig(**({"difference": 0.0} | settings))
+    config = ClassifierConfig(**({"evidence": "sum", "difference": 0.0} | settings))
     return ClassifierAgent(model, MOTOR, readers, count, np.random.default_rng(seed), config=config, **keywords)
 
 

@@ -201,8 +201,12 @@ def test_a_reader_of_places_knows_objects_from_ground():
     world = SaccadeWorld(ImageSet(pixels, np.arange(40) % 2, ("red", "blue"), boxes=boxes), glimpse_size=4, reach=0.9)
     model = ToyModel(3, lambda z, motions, ahead: z).eval()
     model.as_target = lambda z: z + torch.tensor([0.0, 1.0, 0.0])
-    reader = fit_place_reader(model, world, world, images=40, views=12)
+    reader = fit_place_reader(model, world, world, foreseen=False, images=40, views=12)
     views = F.normalize(torch.tensor([[200.0, 1, 0], [0, 1, 200], [0, 1, 0]]), dim=-1)
     assert reader.logs(views).argmax(dim=1).tolist() == [0, 1, 2]
+    # This model predicts that it will see what it sees, which tells nothing of another place but what is usual.
+    model.foresee = lambda z, motions, ahead: z[:, -1:].expand(*ahead.shape[:2], 3) + torch.tensor([0.0, 1.0, 0.0])
+    blind = fit_place_reader(model, world, world, images=40, views=12)
+    assert blind.logs(views)[:, 2].exp().min() > 0.2 and blind.logs(views).exp().amax() < 0.85
     with pytest.raises(ValueError, match="images with boxes"):
         fit_place_reader(model, SaccadeWorld(ImageSet(pixels, np.arange(40) % 2, ("red", "blue"))), world)
