@@ -140,7 +140,8 @@ class TrainConfig:
     """Options of the world of stored views."""
     agent: AgentName = "random"
     """Who acts: uniform random motions; independent poses, privileged (i.i.d. views if max_angle is pi or max_amplitude
-    2; stored views each once, in random order); or saliency with inhibition of return, which looks at images only."""
+    2; stored views each once, in random order); saliency with inhibition of return, which looks at images only; or
+    curious, which goes where the predictions of the model that is learning disagree."""
     seed: int = 0
     """Of everything random in the run."""
     folder: str = "runs"
@@ -217,6 +218,8 @@ class TrainConfig:
         """Raise ValueError where the agent cannot act in the world, or an option has no effect in it."""
         if self.world != "saccade" and self.agent == "saliency":
             raise ValueError('agent "saliency" looks at images: use --world saccade, or --agent random')
+        if self.agent == "curious" and self.world == "rotation" and self.rotation.motion != "rotation":
+            raise ValueError('agent "curious" cannot command colours: set rotation.motion to "rotation"')
         others = {
             "rotation": self.rotation == RotationOptions(),
             "saccade": self.saccade == SaccadeOptions(),

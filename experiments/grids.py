@@ -289,6 +289,16 @@ BEYOND: dict[str, Settings] = {
 }
 """What is not in the paper, one at a time. The weights are by the scale of the terms, not tuned."""
 
+CURIOSITY: dict[str, Settings] = {
+    "random": {},
+    "curious": {"agent": "curious"},
+    "saccade-random": {"preset": "quick-saccade", "agent": "random"},
+    "saccade-saliency": {"preset": "quick-saccade"},
+    "saccade-curious": {"preset": "quick-saccade", "agent": "curious"},
+}
+"""Who gathers the data, at equal glimpses and updates. All models of a world are evaluated on the same views, those of
+saccades where random gaze may look: anywhere."""
+
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
@@ -298,6 +308,7 @@ BUILT_IN: dict[str, Grid] = {
         Grid("baselines", "quick", equal_cost(BASELINES, 3_600)),
         Grid("path", "quick", PATH),
         Grid("beyond", "quick", equal_cost(BEYOND, 1_800), effort="brief"),
+        Grid("curiosity", "quick", CURIOSITY, common={"learner.total_steps": 1_800}, effort="brief"),
     )
 }
 """The built-in grids: `small` is at most an hour on two cores, the others take a night and more."""

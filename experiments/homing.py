@@ -44,16 +44,16 @@ from ..envs.core import MotionSignal, Rows, World
 from ..envs.environment import GlimpseVectorEnv
 from ..envs.homing import Homing
 from ..envs.object_rotation import ObjectRotationWorld
-from ..envs.saccade import ZOOM_STEP, SaccadeWorld
+from ..envs.saccade import SaccadeWorld
 from ..envs.tasks import pose_distance, pose_scale
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.protocol import WorldModel
-from .aggregate import table
+from .aggregate import table, wilson_interval
 from .config import TrainConfig, make_world
-from .play import _wilson
 from .report import new_figure, save_figure
 from .train import load_config, load_model
+from .worlds import motor_of
 
 AgentName = Literal[
     "dead reckoning", "path integrator", "no vision", "no predictor", "no motions", "context alone", "random"
@@ -133,6 +133,8 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
         run = _told(run, config.motion_signal)
     model, step = load_model(config.run, config.device)
     world = make_world(run, config.split)
+    if not isinstance(world, (SaccadeWorld, ObjectRotationWorld)):
+        raise ValueError(f"homing is measured in worlds of rotations or saccades, not in {type(world).__name__}")
     motor = motor_of(world)
     curve, recognition = _calibrated(run, model, motor, config.seed)
     settings = _settings(config.path_integrator, motor, world)
@@ -168,20 +170,6 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"cannot write the results to {out}: {error}. Free some space") from error
     return results
-
-
-def motor_of(world: World) -> Motor:
-    """Return the motor of `world`.
-
-    Raises:
-        ValueError: if no motor moves in it, or its motions tell more than a motor commands.
-    """
-    if isinstance(world, SaccadeWorld):
-        zoom = () if world.zoom is None else (ZOOM_STEP,)
-        return Motor("translation", (world.max_amplitude, world.max_amplitude, *zoom))
-    if isinstance(world, ObjectRotationWorld):
-        return Motor(world.motion_kind, (world.max_angle,))
-    raise ValueError(f"homing is measured in worlds of rotations or saccades, not in {type(world).__name__}")
 
 
 def homing_table(results: dict[str, Any]) -> str:
@@ -306,7 +294,7 @@ def _scored(runs: dict[str, np.ndarray], radius: float, glimpse: float | None) -
 
 def _share(right: Any) -> dict[str, float]:
     right = np.asarray(right)
-    low, high = _wilson(int(right.sum()), len(right))
+    low, high = wilson_interval(int(right.sum()), len(right))
     return {"value": float(right.mean()), "low": low, "high": high}
 
 

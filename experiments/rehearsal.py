@@ -37,9 +37,10 @@ def rehearse(config: TrainConfig, effort: Effort) -> float:
     device = checked_device(config.device)
     world = make_world(config, "train")
     envs = GlimpseVectorEnv(world, num_envs=config.num_envs, max_episode_steps=config.episode_steps)
-    rollout = Rollout(envs, make_agent(config.agent, world, config.num_envs, rng), 0)
     still = replace(config.learner, learning_rate=0.0, initial_learning_rate=0.0, final_learning_rate=0.0)
     learner = Learner(new_model(model_config(config, world)), still, device=device)
+    agent = make_agent(config.agent, world, config.num_envs, rng, learner.model)
+    rollout = Rollout(envs, agent, 0)
     windows = _windows(config, world, rng)
     paths = paths_through(windows, config, world.motion_kind, rng)
     steps = config.learner.total_steps

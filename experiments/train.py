@@ -79,9 +79,6 @@ class Trainer:
         torch.manual_seed(config.seed)  # initial weights and dropout
         world = make_world(config, "train")
         self.envs = GlimpseVectorEnv(world, num_envs=config.num_envs, max_episode_steps=config.episode_steps)
-        agent = make_agent(config.agent, world, config.num_envs, self.generators["agent"])
-        # Not config.seed itself: sub-environment i gets seed + i, so neighbouring runs would share their episodes.
-        self.rollout = Rollout(self.envs, agent, int(envs_seed.generate_state(1, np.uint64)[0] >> 1))
         model = new_model(model_config(config, world))
         self.replay = SequenceReplay(
             config.replay.capacity,
@@ -92,6 +89,9 @@ class Trainer:
             labels=model.needs_labels,
         )
         self.learner = Learner(model, config.learner, device=device)
+        agent = make_agent(config.agent, world, config.num_envs, self.generators["agent"], model)
+        # Not config.seed itself: sub-environment i gets seed + i, so neighbouring runs would share their episodes.
+        self.rollout = Rollout(self.envs, agent, int(envs_seed.generate_state(1, np.uint64)[0] >> 1))
         self.material = probe_material(config, world, np.random.default_rng(probe_seed))
         self.glimpses = 0
         self.seconds = 0.0

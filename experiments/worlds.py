@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..agents.curiosity import CuriousAgent
 from ..agents.motor import Motor
 from ..agents.scripted import Agent, DeckAgent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import MotionSignal, World
@@ -17,8 +18,9 @@ from ..envs.saccade import SaccadeWorld
 from ..envs.splits import Split
 from ..envs.stored_views import StoredViewsWorld
 from ..envs.variation import FactorDraw
+from ..world_model.protocol import WorldModel
 
-AgentName = Literal["random", "independent", "saliency"]
+AgentName = Literal["random", "independent", "saliency", "curious"]
 FactorSetting = FactorDraw | float | tuple[Literal["episode", "step"], float, float]
 """A draw over the factor's own range; a number, at which it is fixed; or a draw with the least and the greatest."""
 
@@ -227,12 +229,25 @@ def motor_of(world: World) -> Motor:
     return Motor("translation", tuple(world.commanded(ones)[0].astype(np.float64).tolist()))
 
 
-def make_agent(name: AgentName, world: World, num_envs: int, rng: np.random.Generator) -> Agent:
+def make_agent(
+    name: AgentName, world: World, num_envs: int, rng: np.random.Generator, model: WorldModel | None = None
+) -> Agent:
     """Return the agent called `name` for B = `num_envs` rows of `world`.
 
+    Args:
+        name: Which one.
+        world: Where it acts.
+        num_envs: B.
+        rng: Where its draws come from.
+        model: That of the agent "curious", which may go on learning; the others need none.
+
     Raises:
-        ValueError: if it cannot act in that world.
+        ValueError: if it cannot act in that world, or with that model.
     """
+    if name == "curious":
+        if model is None:
+            raise ValueError('agent "curious" acts by the model of a training run: take another agent outside of one')
+        return CuriousAgent(model, motor_of(world), num_envs, rng)
     if name == "random":
         return RandomAgent(num_envs, world.action_space.shape[0], rng)
     if name == "saliency":

@@ -33,6 +33,18 @@ class Classification(NamedTuple):
     correct: np.ndarray
 
 
+class LinearClassifier(NamedTuple):
+    """A softmax classifier: logits are `weight` ((x - `centre`) / `scale`) + `bias`.
+
+    `centre`, `scale` (D,) float64 arrays; `weight` (C, D), `bias` (C,) float32 tensors without gradient.
+    """
+
+    centre: np.ndarray
+    scale: np.ndarray
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+
 class Retrieval(NamedTuple):
     """How high each of N predictions ranks the true view, (N,) float64 each; their means are MRR, Hit@1 and Hit@5.
 
@@ -81,23 +93,38 @@ def linear_probe(
     for labels in (train_y, test_y):
         if labels.min() < 0 or labels.max() >= num_classes:
             raise ValueError(f"labels must be in [0, {num_classes}), got {labels.min()} to {labels.max()}")
-    x, held_out = (torch.as_tensor(part, device=device) for part in _standardise(train_x, test_x))
-    y = torch.as_tensor(np.asarray(train_y, np.int64), device=device)
-    weight = x.new_zeros(num_classes, x.shape[1]).requires_grad_()
-    bias = x.new_zeros(num_classes).requires_grad_()
+    fitted = fit_linear_classifier(train_x, train_y, num_classes=num_classes, epochs=epochs, device=device)
+    held_out = torch.as_tensor(((test_x - fitted.centre) / fitted.scale).astype(np.float32), device=device)
+    guess = F.linear(held_out, fitted.weight, fitted.bias).argmax(dim=1).cpu().numpy()
+    correct = guess == test_y
+    return Classification(float(correct.mean()), correct)
+
+
+def fit_linear_classifier(
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    num_classes: int,
+    epochs: int = CLASSIFIER_EPOCHS,
+    device: str | torch.device = "cpu",
+) -> LinearClassifier:
+    """Return the linear softmax classifier that `linear_probe` scores; see there."""
+    centre, scale = _moments(x)
+    samples = torch.as_tensor(((x - centre) / scale).astype(np.float32), device=device)
+    labels = torch.as_tensor(np.asarray(y, np.int64), device=device)
+    weight = samples.new_zeros(num_classes, samples.shape[1]).requires_grad_()
+    bias = samples.new_zeros(num_classes).requires_grad_()
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=epochs, max_eval=epochs, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(F.linear(x, weight, bias), y) + 0.5 * CLASSIFIER_PENALTY * weight.square().sum()
+        loss = F.cross_entropy(F.linear(samples, weight, bias), labels)
+        loss = loss + 0.5 * CLASSIFIER_PENALTY * weight.square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    with torch.no_grad():
-        guess = F.linear(held_out, weight, bias).argmax(dim=1).cpu().numpy()
-    correct = guess == test_y
-    return Classification(float(correct.mean()), correct)
+    return LinearClassifier(centre, scale, weight.detach(), bias.detach())
 
 
 def regression_probe(
