@@ -156,9 +156,7 @@ class LatentContext:
                 self.settle -= 1
         latents = {self.latent: self._standardized(self.latent, made[self.latent])}
         latents |= {f"z_{key}": self._standardized("z", self._shown[key][rows]) for key in self.pictures}
-        return latents | {
-            key: np.asarray(observation[key], np.float32).reshape(len(rows), -1) for key in self.flat
-        }
+        return latents | {key: np.asarray(observation[key], np.float32).reshape(len(rows), -1) for key in self.flat}
 
     def _aggregates(self, rows: np.ndarray, held: Tensor) -> Tensor:
         found: list[Tensor] = []
@@ -224,14 +222,12 @@ def _check_model(model: WorldModel, space: spaces.Dict) -> None:
     """Raise ValueError unless the views and motions of `space` are the model's."""
     if not {"glimpse", "motion"} <= set(space.spaces):
         raise ValueError(f"a world model sees glimpses and motions, the observation has {sorted(space.spaces)}")
-    (height, width, channels), (motion_dim,) = space["glimpse"].shape or (), space["motion"].shape or ()
-    config = model.config
-    size = config.size or height
-    if (height, width, channels) != (size, size, config.channels):
+    config, shape, (motion_dim,) = model.config, space["glimpse"].shape or (0,), space["motion"].shape or (0,)
+    size = config.size or shape[0]
+    if shape != (size, size, config.channels):
         raise ValueError(
-            f"the environment's glimpses are {(height, width, channels)} and the world model's "
-            f"{(config.size or 'any', config.size or 'any', config.channels)}: make the environment as that of the "
-            "model's run"
+            f"the environment's glimpses are {shape} and the world model's {(size, size, config.channels)}: make the "
+            "environment as that of the model's run"
         )
     if config.motion_dim not in (0, motion_dim):
         raise ValueError(

@@ -57,7 +57,11 @@ class OnlineWorldModel(VecEnvWrapper):
         if replay.num_envs != venv.num_envs:
             raise ValueError(f"the replay is for {replay.num_envs} sub-environments, and there are {venv.num_envs}")
         self.learner, self.replay, self.rng = learner, replay, rng
-        self.glimpses_per_update, self.warmup_glimpses, self.batch_size = glimpses_per_update, warmup_glimpses, batch_size
+        self.glimpses_per_update, self.warmup_glimpses, self.batch_size = (
+            glimpses_per_update,
+            warmup_glimpses,
+            batch_size,
+        )
         self.window, self.targets = context, targets
         self.glimpses = self.updates = 0
 

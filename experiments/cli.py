@@ -13,6 +13,10 @@ COMMANDS = {
     "compare": ("a grid of methods and seeds: runs, table and figures in one folder", "compare"),
     "rollout": ("watch or record an agent in an environment", "play"),
     "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
+    "policy": (
+        "train, play or compare policies by reinforcement learning, on pixels or a world model",
+        "policy_command",
+    ),
     "bench": ("how fast the environments are on this machine", "bench"),
     "docs": ("write the environments' documentation from their docstrings", "docs"),
 }

@@ -6,7 +6,6 @@ standardises its embeddings) and, if it keeps learning, `learner` (its optimiser
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +23,10 @@ from ..agents.latent_env import LatentContext
 from ..agents.policy import PolicyAgent
 from ..world_model.build import build_model, model_settings
 from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
-from ..world_model.settings import from_dict
+from .policy_config import PolicyConfig, load_policy_config, policy_kwargs
 
 if TYPE_CHECKING:
-    from .policies import PolicyConfig, Training
+    from .policies import Training
 
 Arrays = dict[str, np.ndarray]
 
@@ -41,23 +40,6 @@ def described(envs: gym.vector.VectorEnv) -> dict[str, Any]:
         "observation": {key: f"{space.dtype} {space.shape}" for key, space in observation.spaces.items()},
         "action": f"{action.dtype} {action.shape}",
     }
-
-
-def load_policy_config(folder: Path) -> PolicyConfig:
-    """Return the settings of the policy in `folder`.
-
-    Raises:
-        CheckpointError: if the folder is no policy, or its config.json is damaged or of another version.
-    """
-    from .policies import PolicyConfig
-
-    path = folder / "config.json"
-    if not path.is_file():
-        raise CheckpointError(f"{folder} is no policy: expected a folder that `glimpseworld policy train` made")
-    try:
-        return from_dict(PolicyConfig, json.loads(path.read_text()))
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
 def load_policy(folder: Path, envs: gym.vector.VectorEnv, *, device: str = "cpu") -> PolicyAgent:
@@ -140,8 +122,8 @@ def restore_training(training: Training, checkpoint: Path) -> int:
         name, index, key = path.rsplit("/", 2)
         moments.setdefault(name, {}).setdefault(int(index), {})[key] = torch.from_numpy(value)
     current = algorithm.get_parameters()
-    optimizers = {name: {**current[name], "state": values} for name, values in moments.items()}
-    algorithm.set_parameters(current | optimizers, exact_match=True, device=algorithm.device)
+    parameters: dict[str, Any] = current | {n: {**current[n], "state": values} for n, values in moments.items()}
+    algorithm.set_parameters(parameters, exact_match=True, device=algorithm.device)
     if training.model is not None and training.context is not None:
         _load(training.model, arrays["world_model"], checkpoint)
         _load(training.context.statistics, arrays["statistics"], checkpoint)
@@ -155,7 +137,6 @@ def restore_training(training: Training, checkpoint: Path) -> int:
 
 def _policy(config: PolicyConfig, space: spaces.Dict, action_space: spaces.Space[Any]) -> BasePolicy:
     """Return a policy with fresh weights, as the algorithm makes it, which has images with channels first."""
-    from .policies import policy_kwargs
 
     def as_seen(key: str, part: spaces.Space[Any]) -> spaces.Space[Any]:
         if isinstance(part, spaces.Box) and is_image_space(part) and not is_image_space_channels_first(part):
