@@ -55,7 +55,7 @@ class PolicyConfig:
     entropy: float = 0.0
     """Of PPO: weight of the entropy bonus."""
     log_std: float = -0.5
-    """Of PPO: log of the standard deviation of actions at first."""
+    """Of PPO: log of the standard deviation of actions at first; -1.5 suits tasks whose actions hold many logits."""
     replay: int = 20_000
     """Of SAC: transitions kept."""
     updates: int = 16

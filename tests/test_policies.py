@@ -11,7 +11,7 @@ import torch
 from glimpseworld.experiments.cli import COMMANDS
 from glimpseworld.experiments.learning_curve import COLUMNS, play_episodes, read_curve
 from glimpseworld.experiments.policies import VALIDATION_SEED, Training, train_policy
-from glimpseworld.experiments.policy_command import PlayPolicy, play
+from glimpseworld.experiments.policy_command import PlayPolicy, main, play
 from glimpseworld.experiments.policy_config import PolicyConfig, load_policy_config, make_envs
 from glimpseworld.experiments.policy_curves import CurvesConfig, curves_table, policy_curves, reached
 from glimpseworld.experiments.policy_store import load_policy, restore_training
@@ -195,5 +195,25 @@ def test_curves_are_trained_written_and_gone_on_with(tmp_path, world_model):
         replace(config, world_model=None)
 
 
-def test_the_command_is_there():
-    assert COMMANDS["policy"][1] == "policy_command"
+def test_a_wrong_call_leaves_nothing_behind(tmp_path, world_model):
+    lost = [
+        (replace(TINY, on="z", world_model=str(tmp_path / "nowhere")), CheckpointError, "nowhere"),
+        (replace(TINY, env_options={"colour": "1"}), ValueError, "does not take these options"),
+        (
+            replace(TINY, on="z", world_model=world_model, env_options={}),
+            ValueError,
+            r"the world model's \(16, 16, 3\)",
+        ),
+    ]
+    for settings, kind, message in lost:
+        with pytest.raises(kind, match=message):
+            train_policy(replace(settings, folder=str(tmp_path / "policies")))
+    assert not (tmp_path / "policies").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "resume", "play", "curves"])
+def test_each_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([name, "--help"])
+    assert left.value.code == 0 and COMMANDS["policy"][1] == "policy_command"
+    assert "usage: glimpseworld policy" in capsys.readouterr().out
