@@ -79,7 +79,8 @@ class LatentContext:
         with torch.no_grad(), _evaluating(model):
             sizes = {"z": size, "z_agg": model.aggregate(self._z[:1, :1], self._motion[:1, :0]).shape[-1]}
         wanted = ["z"] if latent == "z" else ["z", "z_agg"]
-        self.statistics = statistics or nn.ModuleDict({key: TargetStatistics(sizes[key], True) for key in wanted})
+        own = nn.ModuleDict({key: TargetStatistics(sizes[key], True) for key in wanted}).to(self.device)
+        self.statistics = own if statistics is None else statistics
         names = {latent: sizes[latent]} | {f"z_{key}": size for key in self.pictures}
         parts: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(-LIMIT, LIMIT, (length,), np.float32) for name, length in names.items()
