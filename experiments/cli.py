@@ -14,6 +14,10 @@ COMMANDS = {
     "compare": ("a grid of methods and seeds: runs, table and figures in one folder", "compare"),
     "control": ("agents in tasks on the same held-out episodes: table and figures in one folder", "control"),
     "homing": ("how a run's model finds the way back after imposed motions", "homing"),
+    "policy": (
+        "policies by reinforcement learning, on pixels or a world model: train, play, compare",
+        "policy_command",
+    ),
     "rollout": ("watch or record an agent in an environment", "play"),
     "dataset": ("record an agent's episodes into a file or a Minari data set", "dataset"),
     "bench": ("how fast environments and planning are on this machine", "bench"),

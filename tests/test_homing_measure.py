@@ -9,12 +9,11 @@ import torch
 
 from glimpseworld.agents.path_integrator import DeadReckoningAgent, PathIntegratorConfig
 from glimpseworld.envs.environment import GlimpseVectorEnv
-from glimpseworld.envs.object_rotation import ObjectRotationWorld
 from glimpseworld.envs.saccade import SaccadeWorld
-from glimpseworld.envs.tasks import FreeViewing
 from glimpseworld.experiments import homing as measured
 from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, TrainConfig, model_config
-from glimpseworld.experiments.homing import EndlessHoming, HomingConfig, homing, homing_table, motor_of
+from glimpseworld.experiments.homing import EndlessHoming, HomingConfig, homing, homing_table
+from glimpseworld.experiments.worlds import motor_of
 from glimpseworld.world_model.build import new_model
 from glimpseworld.world_model.checkpoint import CheckpointError
 
@@ -47,20 +46,6 @@ def test_scores_by_hand():
     half = 1.96 * 0.5 / np.sqrt(2)
     assert (gain["low"], gain["value"], gain["high"]) == pytest.approx((0.5 - half, 0.5, 0.5 + half))
     assert "gain" not in scores["dead reckoning"] and scores["dead reckoning"]["median_distance"] == 15.0
-
-
-def test_the_motor_commands_what_the_world_does(toy_images):
-    worlds = (
-        SaccadeWorld(toy_images, glimpse_size=8, max_amplitude=0.6, zoom=(1, 2)),
-        ObjectRotationWorld(members_per_family=1, size=16, max_angle=0.4),
-    )
-    for world in worlds:
-        motor, actions = motor_of(world), np.random.default_rng(0).uniform(-1, 1, (5, *world.action_space.shape))
-        GlimpseVectorEnv(world, FreeViewing(), num_envs=5)
-        commanded = motor.motions(torch.from_numpy(actions)).numpy()
-        np.testing.assert_allclose(commanded, world.commanded(actions), atol=1e-6)
-    with pytest.raises(ValueError, match="no action commands a colour"):
-        motor_of(ObjectRotationWorld(members_per_family=1, size=16, motion="rotation-colour"))
 
 
 @pytest.fixture

@@ -1,0 +1,219 @@
+"""Policies are trained, kept without pickle, go on, and play as they did; what they cost is told."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from glimpseworld.experiments.cli import COMMANDS
+from glimpseworld.experiments.learning_curve import COLUMNS, play_episodes, read_curve
+from glimpseworld.experiments.policies import VALIDATION_SEED, Training, train_policy
+from glimpseworld.experiments.policy_command import PlayPolicy, main, play
+from glimpseworld.experiments.policy_config import PolicyConfig, load_policy_config, make_envs
+from glimpseworld.experiments.policy_curves import CurvesConfig, curves_table, policy_curves, reached
+from glimpseworld.experiments.policy_store import load_policy, restore_training
+from glimpseworld.world_model.build import model_settings
+from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, save_checkpoint
+from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
+
+TINY = PolicyConfig(
+    env="GlimpseWorld/SaccadeHoming-v0",
+    env_options={"glimpse_size": "16", "max_episode_steps": "6", "imposed": "1"},
+    steps=128,
+    num_envs=8,
+    rollout_steps=8,
+    batch_size=32,
+    epochs=2,
+    hidden=(16,),
+    channels=(4, 4),
+    image_features=8,
+    settle=4,
+    warmup_glimpses=40,
+    evaluate_every=64,
+    evaluation_episodes=8,
+)
+SAC = replace(TINY, algorithm="sac", replay=64, updates=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def world_model(tmp_path_factory):
+    """A run's folder with a small model for 16 x 16 glimpses and saccades, of 500 glimpses."""
+    torch.manual_seed(0)
+    sizes = {"size": 16, "z_dim": 24, "motion_embedding": 8, "predictor_hidden": 32}
+    model = SeqJEPA(SeqJEPAConfig(motion_dim=2, motion_kind="translation", **sizes))
+    budget = {"core_seconds": 7.0, "online_views": 1, "target_views": 1}
+    state = {"steps": 3, "model": model_settings(model), "glimpses": 500, "seconds": 9.0, "budget": budget}
+    folder = tmp_path_factory.mktemp("run")
+    arrays = {key: value.numpy() for key, value in model.state_dict().items()}
+    save_checkpoint(folder / "checkpoints", 3, {"model": arrays}, state)
+    return str(folder)
+
+
+def played(folder):
+    envs = make_envs(load_policy_config(folder), "validation", 8)
+    return play_episodes(envs, load_policy(folder, envs), 8, VALIDATION_SEED)
+
+
+@pytest.mark.parametrize(
+    ("base", "on", "frames"),
+    [
+        (TINY, "pixels", 1),
+        (TINY, "pixels", 2),
+        (TINY, "z", 1),
+        (TINY, "z_agg-online", 1),
+        (SAC, "pixels", 1),
+        (SAC, "z_agg", 1),
+    ],
+)
+def test_a_loaded_policy_plays_as_it_did_in_training(tmp_path, world_model, base, on, frames):
+    settings = replace(base, on=on, frames=frames, world_model=world_model if on in ("z", "z_agg") else None)
+    folder = train_policy(settings, tmp_path / "policy")
+    curve = read_curve(folder)
+    assert [row["steps"] for row in curve] == [0, 64, 128]
+    assert played(folder).returns.mean() == pytest.approx(curve[-1]["return"], abs=1e-6)
+    assert played(folder).successes.mean() == pytest.approx(curve[-1]["success"])
+    assert {path.suffix for path in (folder / "checkpoints").rglob("*.*")} == {".json", ".safetensors"}
+    assert list(folder.glob("events.*"))
+    assert curve[-1]["core_seconds"] > 0
+    own = 500 if settings.on in ("z", "z_agg") else 0
+    assert {row["model_glimpses"] for row in curve} == {own}
+    # 17 glimpses a row, the first of which the reset brought: (8 x 17 - 40) / 24.
+    assert curve[-1]["model_updates"] == (4 if settings.on == "z_agg-online" else 0)
+
+
+@pytest.mark.parametrize("settings", [TINY, SAC, replace(TINY, on="z_agg-online")], ids=["ppo", "sac", "online"])
+def test_an_interrupted_training_goes_on_from_its_policy_and_optimiser(tmp_path, settings):
+    folder = train_policy(settings, tmp_path / "policy", stop_after=64)
+    assert [row["steps"] for row in read_curve(folder)] == [0, 64]
+    envs = make_envs(settings, "train", 8)
+    restored = Training(settings, envs, torch.device("cpu"))
+    assert restore_training(restored, latest_checkpoint(folder / "checkpoints")) == 64
+    state = next(v for n, v in restored.algorithm.get_parameters().items() if n.endswith("optimizer"))["state"]
+    assert state and all(float(moments["step"]) > 0 and moments["exp_avg"].any() for moments in state.values())
+    agent = restored.agent(make_envs(settings, "validation", 8))
+    again = play_episodes(make_envs(settings, "validation", 8), agent, 8, VALIDATION_SEED)
+    assert again.returns.mean() == pytest.approx(read_curve(folder)[-1]["return"], abs=1e-6)
+    before = read_curve(folder)
+    assert train_policy(settings, folder) == folder
+    curve = read_curve(folder)
+    assert curve[:2] == before and [row["steps"] for row in curve] == [0, 64, 128]
+    assert curve[2]["core_seconds"] > before[1]["core_seconds"]
+    written = (folder / "curve.csv").stat().st_mtime_ns
+    train_policy(settings, folder)  # finished
+    assert (folder / "curve.csv").stat().st_mtime_ns == written
+    with pytest.raises(CheckpointError, match=r"gamma 0.95, not 0.5"):
+        train_policy(replace(settings, gamma=0.5), folder)
+
+
+def test_a_policy_of_another_observation_space_is_one_clear_error(tmp_path, capsys):
+    folder = train_policy(replace(TINY, steps=64), tmp_path / "policy")
+    other = make_envs(replace(TINY, env_options={"glimpse_size": "24"}), "validation", 2)
+    with pytest.raises(ValueError, match=r"trained on .*\(16, 16, 3\).* this environment has .*\(24, 24, 3\)"):
+        load_policy(folder, other)
+    other = make_envs(replace(TINY, env="GlimpseWorld/SaccadeReach-v0", env_options={"glimpse_size": "16"}), "test", 2)
+    with pytest.raises(ValueError, match=r"imposed.* this environment has .*goal"):
+        load_policy(folder, other)
+    assert "4 episodes: mean return" in play(PlayPolicy(folder, episodes=4, split="validation"))
+    with pytest.raises(ValueError, match=r"\(16, 16, 3\)"):
+        play(PlayPolicy(folder, episodes=4, env_options={"glimpse_size": "24"}))
+    with pytest.raises(CheckpointError, match="is no policy"):
+        load_policy(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"on": "z"}, "needs a world model"),
+        ({"world_model": "x"}, "no effect on pixels"),
+        ({"batch_size": 48}, "must divide a rollout"),
+        ({"on": "z_agg-online", "algorithm": "sac"}, "goes stale"),
+        ({"on": "z_agg", "world_model": "x", "frames": 2}, "frames has no effect"),
+        ({"steps": 0}, "steps must be at least 1"),
+    ],
+)
+def test_settings_without_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, **wrong)
+
+
+def curve_of(returns, every=100, model=0.0):
+    zeros = dict.fromkeys(COLUMNS, 0.0)
+    steps = every * np.arange(len(returns))
+    costs = {"model_glimpses": model, "model_core_seconds": model / 10}
+    return [
+        zeros | costs | {"steps": s, "core_seconds": s / 50, "return": r} for s, r in zip(steps, returns, strict=True)
+    ]
+
+
+def test_what_was_reached_counts_the_models_own_glimpses_apart():
+    runs = [
+        {"on": "pixels", "seed": 0, "curve": curve_of([-4, -3, -2, 0, 0.5, 1])},
+        {"on": "pixels", "seed": 1, "curve": curve_of([-4, -3, -2, 0, 0.5, 1])},
+        {"on": "z", "seed": 0, "curve": curve_of([-4, 0.2, 2], model=50)},
+        {"on": "z", "seed": 1, "curve": curve_of([-4, 0.6, 2], model=50)},  # the mean is at 0.4 after 100 steps
+        {"on": "z_agg", "seed": 0, "curve": curve_of([-4, 1, 0.4], model=50)},
+        {"on": "z_agg-online", "seed": 0, "curve": curve_of([-4, -4, -4])},
+    ]
+    found = reached(runs)
+    assert found["target"] == 0.5
+    assert found["reached"]["pixels"] == {
+        **{"steps": 400, "core_seconds": 8, "steps_with_model": 400, "core_seconds_with_model": 8},
+        **{"share": 1, "share_with_model": 1},
+    }
+    assert found["reached"]["z"]["steps"] == 200
+    agg = found["reached"]["z_agg"]
+    assert (agg["steps"], agg["share"], agg["steps_with_model"], agg["share_with_model"]) == (100, 0.25, 150, 0.375)
+    assert (agg["core_seconds"], agg["core_seconds_with_model"]) == (2, 7)
+    assert found["reached"]["z_agg-online"] is None
+    assert "not reached" in curves_table(found)
+
+
+def test_curves_are_trained_written_and_gone_on_with(tmp_path, world_model):
+    config = CurvesConfig(
+        tmp_path / "curves",
+        world_model,
+        ("pixels", "z_agg"),
+        (0, 1),
+        latent_steps=64,
+        policy=replace(TINY, on="pixels"),
+    )
+    first = policy_curves(replace(config, seeds=(0,)))
+    results = policy_curves(config)
+    assert results["runs"][:2] == first["runs"]  # seed 0 was done
+    assert [(run["on"], run["seed"], len(run["curve"])) for run in results["runs"]] == [
+        *[("pixels", 0, 3), ("z_agg", 0, 2)],
+        *[("pixels", 1, 3), ("z_agg", 1, 2)],
+    ]
+    assert json.loads((tmp_path / "curves" / "curves.json").read_text())["reached"].keys() == {"pixels", "z_agg"}
+    with (tmp_path / "curves" / "curves.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 10
+    assert (tmp_path / "curves" / "curves.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="needs a world model"):
+        replace(config, world_model=None)
+
+
+def test_a_wrong_call_leaves_nothing_behind(tmp_path, world_model):
+    lost = [
+        (replace(TINY, on="z", world_model=str(tmp_path / "nowhere")), CheckpointError, "nowhere"),
+        (replace(TINY, env_options={"colour": "1"}), ValueError, "does not take these options"),
+        (
+            replace(TINY, on="z", world_model=world_model, env_options={}),
+            ValueError,
+            r"the world model's \(16, 16, 3\)",
+        ),
+    ]
+    for settings, kind, message in lost:
+        with pytest.raises(kind, match=message):
+            train_policy(replace(settings, folder=str(tmp_path / "policies")))
+    assert not (tmp_path / "policies").exists()
+
+
+@pytest.mark.parametrize("name", ["train", "resume", "play", "curves"])
+def test_each_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as left:
+        main([name, "--help"])
+    assert left.value.code == 0 and COMMANDS["policy"][1] == "policy_command"
+    assert "usage: glimpseworld policy" in capsys.readouterr().out
