@@ -75,7 +75,8 @@ class SimilarityCurve:
     def load(cls, path: Path) -> SimilarityCurve:
         """Read what `save` wrote."""
         told = json.loads(path.read_text())
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+        lists = {name: tuple(told[name]) for name in ("distances", "means", "stds")}
+        return cls(**lists, shared=told["shared"])
 
 
 def pairs_of_views(kind: MotionKind, embeddings: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
