@@ -31,7 +31,8 @@ HYPOTHESES, SPACING = 2_000, 0.05
 
 def planner_agent(setting: ControlSetting, plan: Literal["jump", "cem", "mppi", "grid"]) -> Agent:
     """Return an agent that plans towards the goal's embedding, with no memory but the views of its context."""
-    planner = Planner(setting.require_model(), setting.motor, ReachEmbedding(), PLANS[plan])
+    objective = ReachEmbedding(when="all" if plan in ("cem", "mppi") else "end")
+    planner = Planner(setting.require_model(), setting.motor, objective, PLANS[plan])
     return PlannerAgent(planner, setting.num_envs, setting.generator(), goal=_goal(setting))
 
 
