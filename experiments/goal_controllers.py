@@ -25,7 +25,7 @@ PLANS = {
     "grid": PlannerConfig(method="grid", candidates=343),
 }
 """How each planner searches, by its name."""
-HYPOTHESES, SPACING = 2_000, 0.05
+HYPOTHESES, SPACING = 2_000, 0.1
 """Rotations that a belief holds possible, and the image units between its places."""
 
 
