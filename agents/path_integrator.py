@@ -15,8 +15,8 @@ from ..world_model.motion_tensors import identity_like, inverse, size_of
 from ..world_model.protocol import WorldModel
 from .context import Context
 from .localisation import PoseFilter
-from .loop_closure import SimilarityCurve
 from .motor import Motor
+from .similarity import SimilarityCurve
 
 _CHUNK = 1 << 16
 """Predictions made at once."""
@@ -209,7 +209,7 @@ class PathIntegratorAgent:
                 now = self.context.target[rows, self.context.held[rows] - 1]
                 alike = F.cosine_similarity(now, self._home[rows], dim=-1)
                 far = size_of(self.motor.kind, self.belief.pose[rows])
-                self.belief.weigh(rows, config.similarity * self._curve.log_likelihood(alike, far))
+                self.belief.weigh(rows, config.similarity * self._curve.log_likelihood(alike[:, None], far[:, None]))
         if config.predictor:
             for group, views in self.context.groups(config.longest):
                 for rows in group[known[group]].split(chunk):

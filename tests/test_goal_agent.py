@@ -411,10 +411,46 @@ def test_a_curve_measures_mean_spread_and_what_views_of_a_goal_share(tmp_path):
     assert SimilarityCurve.load(tmp_path / "curve.json") == curve
 
 
+def test_a_curve_stays_beyond_its_ends_and_takes_any_number():
+    curve = SimilarityCurve((0.1, 1.1), (0.9, 0.2), (0.1, 0.1))
+    distance = torch.tensor([[[0.0, 0.1, 0.6, 5.0]]], dtype=torch.float64)
+    found = curve.log_likelihood(torch.tensor([[0.9]]), distance)
+    means = np.array([0.9, 0.9, 0.55, 0.2])
+    np.testing.assert_allclose(found[0].numpy(), -0.5 * ((0.9 - means) / 0.1) ** 2 - np.log(0.1), atol=1e-6)
+    one = SimilarityCurve((0.0,), (0.5,), (0.1,)).log_likelihood(torch.ones(1, 1), torch.ones(1, 1, 3))
+    np.testing.assert_allclose(one.numpy(), np.full((1, 3), -0.5 * 5**2 - np.log(0.1)), rtol=1e-5)
+
+
+def test_pairs_that_never_moved_share_one_bin():
+    poses = torch.zeros(40, 3, 2)
+    poses[:, 2, 0] = torch.linspace(0.5, 1.0, 40)
+    curve = fit_similarity("translation", torch.cat([poses + 1, torch.ones(40, 3, 1)], dim=-1), poses, bins=6)
+    assert curve.distances[0] == 0 and curve.distances[1] > 0.1 and curve.stds[0] == pytest.approx(1e-3)
+    still = fit_similarity("translation", torch.randn(40, 3, 5), torch.full((40, 3, 2), 0.3), bins=6)
+    assert still.distances == (0.0,)
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        (((1.0, 0.0), (0.1, 0.2), (0.1, 0.1)), "rising"),
+        (((0.0, 1.0), (0.1, 0.2), (0.1, 0.0)), "std above 0"),
+        (((0.0, 1.0), (0.1, 0.2), (0.1,)), "each with a mean"),
+        (((0.0, 1.0), (0.1, 0.2), (0.1, 0.1), 1.0), "below 1"),
+    ],
+)
+def test_what_is_no_curve_is_refused(curve, message):
+    with pytest.raises(ValueError, match=message):
+        SimilarityCurve(*curve)
+
+
 def test_the_stop_parts_near_from_far():
     similarity = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9])
     distance = torch.tensor([3.0, 2.0, 0.1, 1.9, 0.2, 0.1, 0.0])
-    assert calibrate_stop(similarity, distance, 0.5) == pytest.approx(0.6)
+    assert calibrate_stop(similarity, distance, 0.5) == pytest.approx(0.7)  # 3 of 4 near ones, no far one
+    tied = torch.tensor([0.9, 0.5, 0.5, 0.5, 0.1])  # a threshold takes all that are equal to it
+    assert calibrate_stop(tied, torch.tensor([0.0, 0.0, 2.0, 2.0, 2.0]), 0.5) == pytest.approx(0.9)
+    assert calibrate_stop(torch.tensor([0.8, 0.9, 0.1]), torch.tensor([0.0, 0.0, 1.0]), 0.5) == pytest.approx(0.8)
     with pytest.raises(ValueError, match="pairs within 5 and beyond, got 7 of 7 within"):
         calibrate_stop(similarity, distance, 5.0)
 

@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 from torch import nn
 
 from glimpseworld.agents.localisation import PoseFilter
-from glimpseworld.agents.loop_closure import SimilarityCurve
 from glimpseworld.agents.motor import Motor
 from glimpseworld.agents.path_integrator import DeadReckoningAgent, PathIntegratorAgent, PathIntegratorConfig
+from glimpseworld.agents.similarity import SimilarityCurve
 
 MOTOR = Motor("translation", (0.3, 0.3))
 
