@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..world_model.protocol import WorldModel
-from ..world_model.views import normalize_views
 from .class_reader import ClassReader
 from .context import Context
 from .disagreement import evaluating
+from .goals import embed_targets
 from .motor import Motor
 
 
@@ -80,8 +80,7 @@ class GlimpseTarget:
         """
         if cue.ndim != 4:
             raise ValueError(f'cues must be glimpses (n, H, W, C), got {cue.shape}: use cue="glimpse"')
-        views = normalize_views(cue, device=next(self.model.parameters()).device)[:, None]
-        return F.normalize(self.model.as_target(self.model.encode_target(views))[:, 0].float(), dim=-1)
+        return F.normalize(embed_targets(self.model, cue), dim=-1)
 
     def score(self, embeddings: Tensor, wanted: Tensor) -> Tensor:
         """Return the cosine over the temperature."""

@@ -96,7 +96,7 @@ def test_what_shows_no_goal_is_refused():
 
     with pytest.raises(ValueError, match="Constant takes no goals"):
         make_agent(SEARCHES[0], objective=Constant())
-    with pytest.raises(ValueError, match=r"in the entry 'cue', got entries \['glimpse', 'goal', 'motion'\]"):
+    with pytest.raises(ValueError, match=r"a goal view 'cue' beside \['glimpse', 'goal', 'motion'\]"):
         make_agent(SEARCHES[0], goal="cue").act(*Gaze().seen())
 
 
