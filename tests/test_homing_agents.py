@@ -282,3 +282,16 @@ def test_a_row_that_does_not_move_stays_as_sure_and_lost_particles_are_spread():
     anywhere = make_filter("rotation", 4, anywhere=True, spread=1.0)
     angles = 2 * anywhere.pose[0, :, 3].arccos().numpy()
     assert angles.max() <= 1.0 + 1e-3 and abs(np.median(angles) - 0.5) < 0.03
+
+
+def test_evidence_for_a_lost_particle_is_not_that_for_its_successor():
+    belief = make_filter(particles=4, lost=0.5, std=0.0)
+    belief.weigh(torch.tensor([0]), torch.tensor([[0.2, 0.2, 0.4, 0.1]]).log())  # too even to be resampled
+    kept = belief.log_weights[0].exp()
+    advance(belief, [[0.0, 0.0]])
+    expected = torch.tensor([kept[0], kept[1], 0.25, 0.25])
+    np.testing.assert_allclose(belief.log_weights[0].exp().numpy(), expected / expected.sum(), rtol=1e-5)
+    belief = make_filter(particles=4, lost=1.0)
+    belief.weigh(torch.tensor([0]), torch.tensor([[0.2, 0.2, 0.4, 0.1]]).log())
+    advance(belief, [[0.0, 0.0]])
+    np.testing.assert_allclose(belief.log_weights[0].exp().numpy(), 0.25, rtol=1e-5)
