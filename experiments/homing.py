@@ -54,7 +54,7 @@ from .aggregate import table, wilson_interval
 from .config import TrainConfig, make_world
 from .report import new_figure, save_figure
 from .train import load_config, load_model
-from .worlds import motor_of
+from .worlds import half_glimpse, motor_of
 
 AgentName = Literal[
     "dead reckoning", "path integrator", "no vision", "no predictor", "no motions", "context alone", "random"
@@ -150,7 +150,7 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
         "motion_signal": world.motion_signal,
         "unit": "degrees" if motor.kind == "rotation" else "image units",
         "radius": settings.radius * unit,
-        "glimpse": _half_glimpse(world),
+        "glimpse": half_glimpse(world) if isinstance(world, SaccadeWorld) else None,
         "weights": asdict(settings),
         "curve": asdict(curve),
         "return_recognition": recognition,
@@ -301,13 +301,6 @@ def _share(right: Any) -> dict[str, float]:
 
 def _cell(scores: dict[str, float]) -> str:
     return f"{scores['value']:.2f} ({scores['low']:.2f}-{scores['high']:.2f})"
-
-
-def _half_glimpse(world: World) -> float | None:
-    """Return half a glimpse's side in image units: nearer than that in x and y, home is in it; None of rotations."""
-    if not isinstance(world, SaccadeWorld):
-        return None
-    return world.glimpse_space.shape[0] / world.images.side
 
 
 def _told(run: TrainConfig, signal: MotionSignal) -> TrainConfig:
