@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..world_model.motion_tensors import compose, relative, size_of
 from ..world_model.protocol import WorldModel
-from .class_reader import ClassReaders
+from .class_reader import ClassReaders, entropy
 from .context import Context
 from .disagreement import evaluating, predict_by_context
 from .motor import Motor
@@ -187,8 +187,3 @@ class ClassifierAgent:
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore what it had seen."""
         self.context.set_state(state)
-
-
-def entropy(logs: Tensor) -> Tensor:
-    """Return the entropy (...) in nats of distributions given by log-probabilities (..., C)."""
-    return -(logs.exp() * logs).sum(dim=-1)
