@@ -16,6 +16,7 @@ from .class_reader import ClassReaders, entropy
 from .context import Context
 from .disagreement import evaluating, predict_by_context
 from .motor import Motor
+from .scripted import Agent
 
 Evidence = Literal["sum", "mean", "aggregate"]
 
@@ -76,6 +77,7 @@ class ClassifierAgent:
         logit_scale: Of the environment: logits are the prediction's components times this.
         can_stop: Whether the actions end in a stop.
         config: How it reads and looks.
+        gaze: Who moves in its place, such as a `SaliencyAgent`; only the class is then read.
         capacity: Views of an episode that it keeps.
 
     Raises:
@@ -93,29 +95,34 @@ class ClassifierAgent:
         logit_scale: float = 5.0,
         can_stop: bool = False,
         config: ClassifierConfig = ClassifierConfig(),
+        gaze: Agent | None = None,
         capacity: int = 64,
     ) -> None:
         if config.predictive and not model.predicts:
             raise ValueError(f"{type(model).__name__} predicts nothing: set all weights of the gaze but coverage to 0")
         self.motor, self.readers, self.config, self._rng = motor, readers, config, rng
-        self._logit_scale, self._can_stop = logit_scale, can_stop
+        self._logit_scale, self._can_stop, self.gaze = logit_scale, can_stop, gaze
         self.context = Context(model, motor.kind, num_envs, capacity=capacity)
 
     def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
         """Return (B, A + C) actions, or (B, A + C + 1) with a stop."""
         context = self.context
-        drawn = self._rng.uniform(-1.0, 1.0, (context.num_envs, self.config.candidates, self.motor.action_size))
         with evaluating(context.model):
             context.observe(observation["glimpse"], observation["motion"], info["step_index"] == 0)
             logs = self.present()
-            best = self._best(torch.from_numpy(drawn), logs).cpu().numpy()
-        moves = drawn[np.arange(context.num_envs), best]
+            moves = self._chosen(logs) if self.gaze is None else self.gaze.act(observation, info)
         odds = (logs - logs.amax(dim=1, keepdim=True)) / self._logit_scale
         parts = [moves, (1 + odds).clamp(min=-1).double().cpu().numpy()]
         if self._can_stop:
             sure = logs.amax(dim=1).exp().cpu().numpy() >= self.config.stop
             parts.append(np.where(sure, 1.0, -1.0)[:, None])
         return np.concatenate(parts, axis=1)
+
+    def _chosen(self, present: Tensor) -> np.ndarray:
+        """Return the actions (B, A), of those that are drawn, that promise most."""
+        drawn = self._rng.uniform(-1.0, 1.0, (self.context.num_envs, self.config.candidates, self.motor.action_size))
+        best = self._best(torch.from_numpy(drawn), present).cpu().numpy()
+        return drawn[np.arange(len(drawn)), best]
 
     @torch.no_grad()
     def present(self) -> Tensor:
@@ -181,9 +188,13 @@ class ClassifierAgent:
         return (torch.arange(self.context.capacity) < self.context.held[rows, None]).to(self.context.device)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what it has seen."""
-        return self.context.state()
+        """Return what it has seen, and the state of the one who moves."""
+        gaze = {} if self.gaze is None else self.gaze.state()
+        return self.context.state() | {f"gaze_{name}": value for name, value in gaze.items()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Restore what it had seen."""
-        self.context.set_state(state)
+        """Restore what `state` returned."""
+        self.context.set_state({name: value for name, value in state.items() if not name.startswith("gaze_")})
+        if self.gaze is not None:
+            gaze = {name.removeprefix("gaze_"): value for name, value in state.items() if name.startswith("gaze_")}
+            self.gaze.set_state(gaze)

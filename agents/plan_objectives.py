@@ -18,7 +18,9 @@ from ..world_model.motion_tensors import size_of
 from .class_reader import ClassReader, entropy
 from .planner import Futures, PlanObjective, motions_reached
 
-When = Literal["end", "any"]
+When = Literal["end", "any", "all"]
+"""Which steps of a plan count: its last; the best of them; or all alike, so that what is good is wanted soon. An agent
+that plans anew at every step can put off for ever what only has to come at the end."""
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Predictions (n, K, P) from z (n, M, D), the motions between them (n, M-1, A) and motions ahead (n, K, A)."""
 
@@ -66,7 +68,7 @@ class ReachEmbedding(Addend):
 
     Attributes:
         goals: Embeddings of the goals, (B, P), one for each sub-environment; None until `with_goals` sets them.
-        when: At the "end" of a plan, or at "any" of its steps: the best one counts.
+        when: At the "end" of a plan, at "any" of its steps, or at "all": see `When`.
 
     Raises:
         ValueError: Goals are not (B, P); when scored, there are none, or they are not where predictions are.
@@ -92,7 +94,7 @@ class ReachEmbedding(Addend):
         goals = F.normalize(self.goals[futures.rows].float(), dim=-1)[:, :, None]  # (n, P, 1)
         seen = _counted(futures.predictions, self.when).float()  # (n, K, ·, P)
         along = torch.bmm(seen.flatten(1, 2), goals).view(seen.shape[:3])
-        return (along / torch.linalg.vector_norm(seen, dim=-1).clamp_(min=1e-8)).amax(dim=-1)
+        return _over_steps(along / torch.linalg.vector_norm(seen, dim=-1).clamp_(min=1e-8), self.when)
 
     def with_goals(self, goals: Tensor) -> ReachEmbedding:
         """Return the objective with new goals (B, P)."""
@@ -106,7 +108,7 @@ class ClassConfidence(Addend):
     Attributes:
         reader: Reads the classes.
         label: The class to see, or None for any.
-        when: At the "end" of a plan, or at "any" of its steps: the best one counts.
+        when: At the "end" of a plan, at "any" of its steps, or at "all": see `When`.
         embed: Makes of predictions (..., P) what the reader was fitted on, as `SeqJEPA.as_token` does for one of z;
             None for one that was fitted where targets live.
 
@@ -128,7 +130,7 @@ class ClassConfidence(Addend):
         seen = _counted(futures.predictions, self.when)
         logs = self.reader.logs(seen if self.embed is None else self.embed(seen))  # (n, K, ·, C)
         scores = -entropy(logs) if self.label is None else logs[..., self.label]
-        return scores.amax(dim=-1)
+        return _over_steps(scores, self.when)
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,11 @@ def dropped(predict: Predict, samples: int, rate: float, generator: torch.Genera
 def _counted(predictions: Tensor, when: When) -> Tensor:
     """Return the predictions (n, K, ·, P) of the steps that count."""
     return predictions[:, :, -1:] if when == "end" else predictions
+
+
+def _over_steps(scores: Tensor, when: When) -> Tensor:
+    """Return scores (n, K) of those (n, K, ·) of the steps that count."""
+    return scores.mean(dim=-1) if when == "all" else scores.amax(dim=-1)
 
 
 def _terms(objective: PlanObjective) -> tuple[tuple[float, PlanObjective], ...]:

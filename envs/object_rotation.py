@@ -123,17 +123,21 @@ class ObjectRotationWorld(World):
     def move(self, rows: Rows, actions: np.ndarray, draws: EpisodeDraws, steps: np.ndarray) -> np.ndarray:
         """Turn by exp(action * max_angle) in the object's own frame; return R_t^-1 R_{t+1} as realised."""
         before = Rotation.from_quat(self._orientation[rows])
-        vectors = actions * self.max_angle
-        if self.rotation != "free":
-            unseen = self.rotation == "ood"
-            vectors = vectors * reachable_share(before.as_matrix(), vectors, unseen=unseen)[:, None]
-        motion = Rotation.from_rotvec(vectors)
+        motion = Rotation.from_rotvec(self.within_range(self._orientation[rows], actions) * self.max_angle)
         self._orientation[rows] = canonical((before * motion).as_quat())
         if not self._tells_colour:
             return as_motion(motion)
         hues = _hues(self.variation.values(rows))  # already those of this step
         change, self._hues[rows] = hues - self._hues[rows], hues
         return np.concatenate([as_motion(motion), change.astype(np.float32)], axis=1)
+
+    def within_range(self, poses: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Return as much of (n, 3) actions as can be carried out from (n, 4) orientations: see `rotation`."""
+        if self.rotation == "free":
+            return actions
+        start = Rotation.from_quat(poses).as_matrix()
+        share = reachable_share(start, actions * self.max_angle, unseen=self.rotation == "ood")
+        return actions * share[:, None]
 
     def commanded(self, actions: np.ndarray) -> np.ndarray:
         """Return exp(action * max_angle) of (n, 3) actions: (n, 4) float32 unit quaternions xyzw, w >= 0.

@@ -10,20 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from ..agents.oracles import OracleAgent
+from ..agents.path_integrator import DeadReckoningAgent
 from ..agents.reference import GreedyRendererAgent, RasterAgent, raster_actions
 from ..agents.scripted import Agent, RandomAgent
 from ..envs.core import World
+from ..envs.object_rotation import ObjectRotationWorld
 from ..envs.saccade import SaccadeWorld
 from ..world_model.motion import compose
 from .control_episodes import play_episodes
 from .control_settings import ControlSetting
 from .control_tasks import ControlTask, TaskKind
 from .goal_controllers import belief_agent, inverse_agent, planner_agent, random_return_agent
+from .reading_controllers import Gaze, classifying_agent, search_agent
 from .worlds import make_agent
 
 ANYWHERE: tuple[TaskKind, ...] = get_args(TaskKind)
@@ -86,8 +89,10 @@ def candidate_views(world: World, rng: np.random.Generator) -> Callable[[np.ndar
 
     def render(actions: np.ndarray) -> np.ndarray:
         rows, count = actions.shape[:2]
-        which = np.repeat(np.arange(rows), count)
-        poses = compose(world.motion_kind, world.pose[which], world.commanded(actions.reshape(rows * count, -1)))
+        which, flat = np.repeat(np.arange(rows), count), actions.reshape(rows * count, -1)
+        if isinstance(world, ObjectRotationWorld):
+            flat = world.within_range(world.pose[which], flat)
+        poses = compose(world.motion_kind, world.pose[which], world.commanded(flat))
         views = world.another_view(which, poses, rng.random((len(which), world.view_randomness)))
         return views.reshape(rows, count, *views.shape[1:])
 
@@ -135,6 +140,15 @@ def _greedy_renderer(setting: ControlSetting) -> Agent:
     )
 
 
+def _dead_reckoning(setting: ControlSetting) -> Agent:
+    return DeadReckoningAgent(setting.motor, setting.num_envs)
+
+
+def _reader(gaze: Gaze, about: str, **where: Any) -> Controller:
+    """Return an agent that reads classes off a world model's embeddings and looks about by `gaze`."""
+    return Controller(partial(classifying_agent, gaze=gaze), about, ("classify",), needs_model=True, **where)
+
+
 def _seeker(make: Factory, about: str) -> Controller:
     """Return an agent that is shown a goal view and asks a world model."""
     return Controller(make, about, needs_model=True, needs_goal_view=True)
@@ -162,6 +176,26 @@ CONTROLLERS: dict[str, Controller] = {
     "belief": _seeker(belief_agent, "believes where the goal is, by predictions, inverse model and what it saw"),
     "belief-no-predictor": _seeker(partial(belief_agent, predictor=False), "the same without predictions"),
     "belief-predictor-only": _seeker(partial(belief_agent, others=False), "the same by predictions alone"),
+    "search": Controller(
+        search_agent,
+        "believes where the target is by what is predicted all over the field",
+        ("search",),
+        ("saccade",),
+        needs_model=True,
+    ),
+    "search-coverage": Controller(
+        partial(search_agent, predictor=False),
+        "the same without predictions",
+        ("search",),
+        ("saccade",),
+        needs_model=True,
+    ),
+    "dead-reckoning": Controller(_dead_reckoning, "composes the motions and goes straight back", ("homing",)),
+    "gaze-random": _reader("random", "reads the class from the mean of z, looks at random"),
+    "gaze-saliency": _reader("saliency", "the same, looks by saliency", worlds=("saccade",), privileged=True),
+    "gaze-coverage": _reader("coverage", "the same, looks where it has not been"),
+    "gaze-information": _reader("information", "the same, looks where the class is predicted to get surer"),
+    "gaze-difference": _reader("difference", "the same, looks where what is predicted is unlike what it saw"),
     "oracle": Controller(_oracle, "knows the goal and the pose, or the class", ANYWHERE, privileged=True),
 }
 """Name -> agent, in the order of tables and figures."""

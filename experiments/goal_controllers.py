@@ -25,13 +25,14 @@ PLANS = {
     "grid": PlannerConfig(method="grid", candidates=343),
 }
 """How each planner searches, by its name."""
-HYPOTHESES, SPACING = 2_000, 0.05
+HYPOTHESES, SPACING = 2_000, 0.1
 """Rotations that a belief holds possible, and the image units between its places."""
 
 
 def planner_agent(setting: ControlSetting, plan: Literal["jump", "cem", "mppi", "grid"]) -> Agent:
     """Return an agent that plans towards the goal's embedding, with no memory but the views of its context."""
-    planner = Planner(setting.require_model(), setting.motor, ReachEmbedding(), PLANS[plan])
+    objective = ReachEmbedding(when="all" if plan in ("cem", "mppi") else "end")
+    planner = Planner(setting.require_model(), setting.motor, objective, PLANS[plan])
     return PlannerAgent(planner, setting.num_envs, setting.generator(), goal=_goal(setting))
 
 

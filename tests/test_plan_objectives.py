@@ -29,6 +29,7 @@ def test_a_goal_is_reached_at_the_end_or_at_any_step():
     assert ReachEmbedding(goals).score(futures(TWO_STEPS, rows=[1])).tolist() == [[0, -1]]
     assert ReachEmbedding(goals, when="any").score(futures(TWO_STEPS, rows=[1])).tolist() == [[1, 0]]
     assert ReachEmbedding(goals).score(futures(TWO_STEPS, rows=[0])).tolist() == [[1, 0]]
+    assert ReachEmbedding(goals, when="all").score(futures(TWO_STEPS, rows=[1])).tolist() == [[0.5, -0.5]]
     later = ReachEmbedding(when="any").with_goals(goals)
     assert later.when == "any" and later.score(futures(TWO_STEPS, rows=[1])).tolist() == [[1, 0]]
 
