@@ -103,7 +103,7 @@ class SearchConfig:
     """Most views that the model is asked with."""
     ends: bool = True
     """Whether success ends the episode, so that the target is not where the eye has been. If not, what is seen there
-    counts like a prediction, and the agent comes back to it, or stays."""
+    counts like a prediction, and the agent comes back to it, or stays; with sharpness 0 it covers the field anyway."""
     tolerance: float = 0.05
     """How much shorter than commanded a saccade must be to tell the field's border, image units; infinite: never."""
 
@@ -169,7 +169,7 @@ class SearchAgent:
             context.observe(observation["glimpse"], observation["motion"], first)
             self._begin(first, observation["cue"])
             self._locate(torch.from_numpy(observation["motion"]).to(context.device), first)
-            if self.config.ends:
+            if self.config.ends or not self.config.sharpness:
                 self.excluded |= self._near(slice(None))
             if self.config.sharpness:
                 self._foresee()
