@@ -111,6 +111,10 @@ def test_the_path_memory_is_asked_while_the_first_view_is_in_its_reach():
     model = plane(longest=5)
     play(integrator(4, model=model, predictor=0.0), rows=4, noise=0.1)
     assert sorted(set(model.recalled)) == [2, 3, 4, 5]
+    short = plane(longest=5)
+    config, draws = PathIntegratorConfig(similarity=0.0, predictor=0.0), torch.Generator().manual_seed(0)
+    play(PathIntegratorAgent(short, MOTOR, 4, draws, config=config, capacity=2), rows=4, noise=0.1)
+    assert len(short.recalled) == len(model.recalled)  # never without the first view
     way, _ = play(integrator(24, model=plane(longest=12), predictor=0.0, memory=20.0), rows=24, noise=0.1)
     assert np.median(np.linalg.norm(way, axis=1)) < 0.1
 
