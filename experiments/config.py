@@ -250,6 +250,13 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         probe_every=1_000,
         checkpoint_every=1_000,
     )
+    quick_saccade = replace(
+        cpu,
+        world="saccade",
+        agent="saliency",
+        saccade=SaccadeOptions(images="landscapes"),
+        learner=replace(cpu.learner, total_steps=4_000),
+    )
     paper_model = ModelOptions(
         encoder="resnet18",
         z_dim=512,
@@ -305,8 +312,8 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
         "cpu": ("About forty minutes on two cores: 64 x 64 views, and what was chosen for prediction.", cpu),
         "quick-saccade": (
-            "Five minutes on two cores: saccades over scenes, by saliency and inhibition of return.",
-            replace(quick, world="saccade", agent="saliency", rotation=RotationOptions()),
+            "Five minutes on two cores: saccades over landscapes, by saliency and inhibition of return.",
+            quick_saccade,
         ),
         "paper": ("ResNet-18, i.i.d. views at 128 x 128 and the paper's settings; for a GPU.", paper),
         "paper-3diebench": (
