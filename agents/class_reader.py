@@ -88,3 +88,8 @@ def fit_class_reader(features: Tensor, labels: np.ndarray, num_classes: int) -> 
     centre, scale = (torch.as_tensor(part, dtype=torch.float32, device=features.device) for part in fitted[:2])
     weight = fitted.weight / scale
     return ClassReader(weight, fitted.bias - weight @ centre)
+
+
+def entropy(logs: Tensor) -> Tensor:
+    """Return the entropy (...) in nats of distributions given by log-probabilities (..., C)."""
+    return -(logs.exp() * logs).sum(dim=-1)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..world_model.motion_tensors import compose, relative, size_of
 from ..world_model.protocol import WorldModel
-from .class_reader import ClassReaders
+from .class_reader import ClassReaders, entropy
 from .context import Context
 from .disagreement import evaluating, predict_by_context
 from .motor import Motor
@@ -198,8 +198,3 @@ class ClassifierAgent:
         if self.gaze is not None:
             gaze = {name.removeprefix("gaze_"): value for name, value in state.items() if name.startswith("gaze_")}
             self.gaze.set_state(gaze)
-
-
-def entropy(logs: Tensor) -> Tensor:
-    """Return the entropy (...) in nats of distributions given by log-probabilities (..., C)."""
-    return -(logs.exp() * logs).sum(dim=-1)

@@ -43,9 +43,11 @@ def disagreement(predictions: Tensor) -> Tensor:
 def evaluating(model: WorldModel) -> Iterator[None]:
     """Put a model that may be learning in eval mode for a while, without gradients."""
     training = model.training
-    model.eval()
+    if training:  # else there is nothing to visit all its modules for, at each step
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        if training:
+            model.train()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views
@@ -49,7 +50,7 @@ class Goals:
             views = normalize_views(goal[fresh], device=self.device)[:, None]
             rows = torch.from_numpy(fresh).to(self.device)
             self.z[rows] = self.model.encode(views)[:, 0].float()
-            self.target[rows] = self.model.as_target(self.model.encode_target(views))[:, 0].float()
+            self.target[rows] = embed_targets(self.model, goal[fresh])
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of the embeddings."""
@@ -59,3 +60,10 @@ class Goals:
         """Restore what `state` returned."""
         self.z.copy_(torch.from_numpy(state["goal_z"]))
         self.target.copy_(torch.from_numpy(state["goal_target"]))
+
+
+@torch.no_grad()
+def embed_targets(model: WorldModel, glimpses: np.ndarray) -> Tensor:
+    """Return the embeddings (n, P) float32 of glimpses (n, H, W, C) uint8, where predictions are scored."""
+    views = normalize_views(glimpses, device=next(model.parameters()).device)[:, None]
+    return model.as_target(model.encode_target(views))[:, 0].float()

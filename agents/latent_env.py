@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from ..world_model.objectives import TargetStatistics
 from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views
+from .disagreement import evaluating
 
 Latent = Literal["z", "z_agg"]
 LIMIT = 10.0
@@ -76,7 +76,7 @@ class LatentContext:
         self._z = torch.zeros(num_envs, longest, size, device=self.device)
         self._motion = torch.zeros(num_envs, longest, motion_dim, device=self.device)  # what led to each view
         self._shown = {key: torch.zeros(num_envs, size, device=self.device) for key in self.pictures}
-        with torch.no_grad(), _evaluating(model):
+        with evaluating(model):
             sizes = {"z": size, "z_agg": model.aggregate(self._z[:1, :1], self._motion[:1, :0]).shape[-1]}
         wanted = ["z"] if latent == "z" else ["z", "z_agg"]
         own = nn.ModuleDict({key: TargetStatistics(sizes[key], True) for key in wanted}).to(self.device)
@@ -87,7 +87,6 @@ class LatentContext:
         }
         self.space = spaces.Dict(parts | {key: spaces.flatten_space(space[key]) for key in self.flat})
 
-    @torch.no_grad()
     def observe(
         self, observation: dict[str, np.ndarray], first: np.ndarray, final: Sequence[dict[str, np.ndarray]] = ()
     ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
@@ -104,7 +103,7 @@ class LatentContext:
         fresh = np.flatnonzero(first)
         ended = {key: np.stack([one[key] for one in final]) for key in observation} if final else {}
         images = [observation["glimpse"], *(observation[key][fresh] for key in self.pictures)]
-        with _evaluating(self.model):
+        with evaluating(self.model):
             z = self._encode(np.concatenate([*images, ended["glimpse"]] if final else images))
             parts = z.split([len(image) for image in images] + [len(final)] * bool(final))
             lasts: list[dict[str, np.ndarray]] = []
@@ -204,19 +203,6 @@ class LatentVecEnv(VecEnvWrapper):
         for info, last in zip(ended, finals, strict=True):
             info["terminal_observation"] = last
         return latents, rewards, dones, infos
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model in eval mode for a while: a learner keeps its own in training mode."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
 
 
 def _check_model(model: WorldModel, space: spaces.Dict) -> None:

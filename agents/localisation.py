@@ -32,8 +32,8 @@ class PoseFilter:
             all particles stay together: exact dead reckoning, whatever the evidence.
         spread: Where a particle can be that knows of no motion: each component of a translation uniform within this
             many image units of home, a rotation uniform in angle up to this many radians about a uniform axis.
-        lost: Share of particles, the last ones, spread anew at each motion: how far motions are distrusted; 1 for a
-            belief that no motion enters.
+        lost: Share of particles, the last ones, spread anew at each motion with the mean weight: how far motions are
+            distrusted; 1 for a belief that no motion enters, nor what was seen before.
         anywhere: Whether an episode's particles begin spread over the space, as if its start were unknown, and not at
             home.
 
@@ -90,7 +90,10 @@ class PoseFilter:
         there = compose(self.kind, self.pose, motions[:, None].to(self.pose.dtype).expand_as(self.pose))
         there = compose(self.kind, there, error.expand_as(there))
         there[:, particles - self._lost :] = elsewhere[particles - self._lost :]
+        weights = self.log_weights.clone()
+        weights[:, particles - self._lost :] = -math.log(particles)
         self.pose = torch.where((moved & ~first)[:, None, None], there, self.pose)
+        self.log_weights = torch.where((moved & ~first)[:, None], weights.log_softmax(dim=1), self.log_weights)
         self.pose[first] = elsewhere if self._anywhere else identity_like(self.kind, elsewhere)
         self.log_weights[first] = -math.log(particles)
 

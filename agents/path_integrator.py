@@ -15,8 +15,8 @@ from ..world_model.motion_tensors import identity_like, inverse, size_of
 from ..world_model.protocol import WorldModel
 from .context import Context
 from .localisation import PoseFilter
-from .loop_closure import SimilarityCurve
 from .motor import Motor
+from .similarity import SimilarityCurve
 
 _CHUNK = 1 << 16
 """Predictions made at once."""
@@ -125,7 +125,8 @@ class PathIntegratorAgent:
         generator: Source of every draw, on the model's device.
         config: What it goes by.
         curve: How alike views are by distance; needed if `config.similarity` is above 0.
-        capacity: Views kept of an episode.
+        capacity: Views kept of an episode; a path memory's reach and one more are always kept, to tell when the first
+            view is beyond it.
 
     Raises:
         ValueError: There is no curve to weigh by, or the model does not fit.
@@ -148,7 +149,8 @@ class PathIntegratorAgent:
         if config.predictor and not model.predicts:
             raise ValueError("this model predicts nothing from a motion: set the weight predictor to 0")
         self.model, self.motor, self.config, self._curve = model, motor, config, curve
-        self.context = Context(model, motor.kind, num_envs, capacity=capacity)
+        self._remembered = 0 if model.memory is None else int(model.memory.longest)  # pyright: ignore[reportArgumentType]
+        self.context = Context(model, motor.kind, num_envs, capacity=max(capacity, self._remembered + 1))
         self.belief = PoseFilter(
             motor.kind,
             motor.motion_size,
@@ -209,15 +211,14 @@ class PathIntegratorAgent:
                 now = self.context.target[rows, self.context.held[rows] - 1]
                 alike = F.cosine_similarity(now, self._home[rows], dim=-1)
                 far = size_of(self.motor.kind, self.belief.pose[rows])
-                self.belief.weigh(rows, config.similarity * self._curve.log_likelihood(alike, far))
+                self.belief.weigh(rows, config.similarity * self._curve.log_likelihood(alike[:, None], far[:, None]))
         if config.predictor:
             for group, views in self.context.groups(config.longest):
                 for rows in group[known[group]].split(chunk):
                     self._weigh_by(self.model.predict_from, config.predictor, rows, views)
-        if config.memory and self.model.memory is not None:
-            longest = int(self.model.memory.longest)  # pyright: ignore[reportArgumentType]
-            for group, views in self.context.groups(longest + 1):
-                for rows in group[known[group]].split(chunk) if views <= longest else ():
+        if config.memory and self._remembered:
+            for group, views in self.context.groups(self._remembered + 1):
+                for rows in group[known[group]].split(chunk) if views <= self._remembered else ():
                     self._weigh_by(self.model.recall, config.memory, rows, views)
 
     def _weigh_by(self, ask: Any, weight: float, rows: Tensor, views: int) -> None:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..world_model.motion import MotionKind
 from ..world_model.motion_tensors import size_of
+from .class_reader import ClassReader, entropy
 from .planner import Futures, PlanObjective, motions_reached
 
 When = Literal["end", "any", "all"]
@@ -102,43 +103,33 @@ class ReachEmbedding(Addend):
 
 @dataclass(frozen=True, eq=False)
 class ClassConfidence(Addend):
-    """To see what a linear probe is sure of: a class's log-probability, or minus the entropy over all, in nats.
+    """To see what is surely of a class: a class's log-probability, or minus the entropy over all, in nats.
 
     Attributes:
-        weight: Of the probe, (C, P); P is the length of what it was fitted on.
-        bias: (C,).
+        reader: Reads the classes.
         label: The class to see, or None for any.
         when: At the "end" of a plan, at "any" of its steps, or at "all": see `When`.
-        embed: Makes of predictions (..., P) what the probe was fitted on, as `SeqJEPA.as_token` does for a probe of z;
-            None for a probe fitted where targets live.
+        embed: Makes of predictions (..., P) what the reader was fitted on, as `SeqJEPA.as_token` does for one of z;
+            None for one that was fitted where targets live.
 
     Raises:
-        ValueError: Shapes do not fit each other or the predictions.
+        ValueError: The reader knows no such class or, when scored, reads embeddings of another length.
     """
 
-    weight: Tensor
-    bias: Tensor
+    reader: ClassReader
     label: int | None = None
     when: When = "end"
     embed: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if self.weight.ndim != 2 or self.bias.shape != self.weight.shape[:1]:
-            shapes = f"{tuple(self.weight.shape)} and {tuple(self.bias.shape)}"
-            raise ValueError(f"a probe's weight is (C, P) and its bias (C,), got {shapes}")
-        if self.label is not None and not 0 <= self.label < len(self.bias):
-            raise ValueError(f"label must be one of the probe's {len(self.bias)} classes, from 0, got {self.label}")
+        if self.label is not None and not 0 <= self.label < self.reader.num_classes:
+            raise ValueError(f"label must be one of {self.reader.num_classes} classes, from 0, got {self.label}")
 
     def score(self, futures: Futures) -> Tensor:
         """Return (n, K)."""
         seen = _counted(futures.predictions, self.when)
-        seen = seen if self.embed is None else self.embed(seen)
-        if seen.shape[-1] != self.weight.shape[1]:
-            raise ValueError(
-                f"the probe's weight is {tuple(self.weight.shape)}, and embeddings are {tuple(seen.shape)}"
-            )
-        logs = torch.log_softmax(F.linear(seen.float(), self.weight, self.bias), dim=-1)  # (n, K, ·, C)
-        scores = (logs.exp() * logs).sum(dim=-1) if self.label is None else logs[..., self.label]
+        logs = self.reader.logs(seen if self.embed is None else self.embed(seen))  # (n, K, ·, C)
+        scores = -entropy(logs) if self.label is None else logs[..., self.label]
         return _over_steps(scores, self.when)
 
 

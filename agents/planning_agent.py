@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from ..world_model.protocol import WorldModel
-from ..world_model.views import normalize_views
 from .context import Context
+from .goals import Goals
 from .plan_objectives import Addend
 from .planner import Planner
 
@@ -41,10 +39,10 @@ class PlannerAgent:
     ) -> None:
         if goal is not None and not isinstance(planner.objective, Addend):
             raise ValueError(f"{type(planner.objective).__name__} takes no goals: pass goal=None, or ReachEmbedding")
-        self.planner, self.generator, self.goal = planner, generator, goal
+        self.planner, self.generator = planner, generator
         self.context = Context(planner.model, planner.motor.kind, num_envs, capacity=capacity)
+        self.goals = None if goal is None else Goals(planner.model, num_envs, name=goal)
         self._objective = planner.objective
-        self._goals = torch.zeros(num_envs, self.context.target.shape[-1], device=self.context.device)
 
     def act(self, observation: dict[str, np.ndarray], info: dict[str, Any]) -> np.ndarray:
         """Return (B, A) float64 actions in [-1, 1].
@@ -54,36 +52,25 @@ class PlannerAgent:
         """
         first = info["step_index"] == 0
         self.context.observe(observation["glimpse"], observation["motion"], first)
-        if self.goal is not None and first.any():
-            if self.goal not in observation:
-                raise ValueError(f"expected the goal in the entry {self.goal!r}, got entries {sorted(observation)}")
-            self._goals = self._goals.clone()
-            self._goals[torch.from_numpy(first)] = embed_goals(self.planner.model, observation[self.goal][first])
-            self._set_goals()
+        if self.goals is not None:
+            assert isinstance(self._objective, Addend)
+            self.goals.observe(observation, first)
+            self.planner.objective = self._objective.with_goals(self.goals.target)
         return self.planner.plan(self.context, self.generator).double().cpu().numpy()
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of the arrays that the agent's future depends on, its generator among them."""
         found = {f"context.{name}": value for name, value in self.context.state().items()}
         found |= {f"planner.{name}": value for name, value in self.planner.state().items()}
-        return found | {"goals": self._goals.cpu().numpy().copy(), "generator": self.generator.get_state().numpy()}
+        if self.goals is not None:
+            found |= {f"goals.{name}": value for name, value in self.goals.state().items()}
+        return found | {"generator": self.generator.get_state().numpy()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore what `state` returned."""
-        self.context.set_state({k.removeprefix("context."): v for k, v in state.items() if k.startswith("context.")})
-        self.planner.set_state({k.removeprefix("planner."): v for k, v in state.items() if k.startswith("planner.")})
-        self._goals = torch.from_numpy(state["goals"].copy()).to(self.context.device)
+        parts = {"context": self.context, "planner": self.planner, "goals": self.goals}
+        for name, part in parts.items():
+            if part is not None:
+                start = f"{name}."
+                part.set_state({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
         self.generator.set_state(torch.from_numpy(state["generator"].copy()))
-        self._set_goals()
-
-    def _set_goals(self) -> None:
-        if self.goal is not None:
-            assert isinstance(self._objective, Addend)
-            self.planner.objective = self._objective.with_goals(self._goals)
-
-
-@torch.no_grad()
-def embed_goals(model: WorldModel, glimpses: np.ndarray) -> Tensor:
-    """Return (B, P) embeddings of goal glimpses (B, H, W, C) uint8, where predictions live."""
-    views = normalize_views(glimpses, device=next(model.parameters()).device)[:, None]
-    return model.as_target(model.encode_target(views))[:, 0].float()

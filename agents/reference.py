@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ..world_model.protocol import WorldModel
-from ..world_model.views import normalize_views
+from .goals import embed_targets
 from .motor import Motor
 
 _CHUNK = 512
@@ -113,11 +113,7 @@ class GreedyRendererAgent:
 
     def _embed(self, views: np.ndarray) -> Tensor:
         """Return (n, P) embeddings of (n, H, W, C) views, where predictions live, on the CPU."""
-        device = next(self._model.parameters()).device
-        parts = []
-        for start in range(0, len(views), _CHUNK):
-            pixels = normalize_views(views[start : start + _CHUNK], device=device)[None]
-            parts.append(self._model.as_target(self._model.encode_target(pixels))[0].float().cpu())
+        parts = [embed_targets(self._model, views[i : i + _CHUNK]).cpu() for i in range(0, len(views), _CHUNK)]
         return torch.cat(parts)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..world_model.protocol import WorldModel
-from ..world_model.views import normalize_views
 from .class_reader import ClassReader
 from .context import Context
 from .disagreement import evaluating
+from .goals import embed_targets
 from .motor import Motor
 
 
@@ -80,8 +80,7 @@ class GlimpseTarget:
         """
         if cue.ndim != 4:
             raise ValueError(f'cues must be glimpses (n, H, W, C), got {cue.shape}: use cue="glimpse"')
-        views = normalize_views(cue, device=next(self.model.parameters()).device)[:, None]
-        return F.normalize(self.model.as_target(self.model.encode_target(views))[:, 0].float(), dim=-1)
+        return F.normalize(embed_targets(self.model, cue), dim=-1)
 
     def score(self, embeddings: Tensor, wanted: Tensor) -> Tensor:
         """Return the cosine over the temperature."""
@@ -104,7 +103,7 @@ class SearchConfig:
     """Most views that the model is asked with."""
     ends: bool = True
     """Whether success ends the episode, so that the target is not where the eye has been. If not, what is seen there
-    counts like a prediction, and the agent comes back to it, or stays."""
+    counts like a prediction, and the agent comes back to it, or stays; with sharpness 0 it covers the field anyway."""
     tolerance: float = 0.05
     """How much shorter than commanded a saccade must be to tell the field's border, image units; infinite: never."""
 
@@ -170,7 +169,7 @@ class SearchAgent:
             context.observe(observation["glimpse"], observation["motion"], first)
             self._begin(first, observation["cue"])
             self._locate(torch.from_numpy(observation["motion"]).to(context.device), first)
-            if self.config.ends:
+            if self.config.ends or not self.config.sharpness:
                 self.excluded |= self._near(slice(None))
             if self.config.sharpness:
                 self._foresee()

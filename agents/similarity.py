@@ -38,6 +38,9 @@ class SimilarityCurve:
         stds: Its standard deviation, a bin.
         shared: Share of the variance, in [0, 1), that all views compared with one goal have in common: some things
             look alike from everywhere.
+
+    Raises:
+        ValueError: The bins are not rising, or not as many as means and stds above 0, or the share is out of range.
     """
 
     distances: tuple[float, ...]
@@ -45,11 +48,21 @@ class SimilarityCurve:
     stds: tuple[float, ...]
     shared: float = 0.0
 
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in pairwise(self.distances))
+        if not rising or not len(self.distances) == len(self.means) == len(self.stds) > 0 or min(self.stds) <= 0:
+            raise ValueError(f"expected rising distances, each with a mean and a std above 0, got {self}")
+        if not 0 <= self.shared < 1:
+            raise ValueError(f"shared must be at least 0 and below 1, got {self.shared}")
+
     def residual(self, similarity: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return how far `similarity` (n, 1) is from what is expected at `distance` (n, K), in stds, and the stds."""
         middles, means, stds = (
-            torch.tensor(x, device=distance.device) for x in (self.distances, self.means, self.stds)
+            torch.tensor(x, dtype=distance.dtype, device=distance.device)
+            for x in (self.distances, self.means, self.stds)
         )
+        if len(middles) == 1:
+            return (similarity - means) / stds, stds.expand_as(distance)
         above = torch.searchsorted(middles, distance.contiguous()).clamp(1, len(middles) - 1)
         share = ((distance - middles[above - 1]) / (middles[above] - middles[above - 1])).clamp(0, 1)
         mean, std = (torch.lerp(x[above - 1], x[above], share) for x in (means, stds))
@@ -95,6 +108,8 @@ def pairs_of_views(kind: MotionKind, embeddings: Tensor, poses: Tensor) -> tuple
 def fit_similarity(kind: MotionKind, embeddings: Tensor, poses: Tensor, *, bins: int = 16) -> SimilarityCurve:
     """Return the curve of `pairs_of_views`, in bins of equally many pairs, the nearest of which is split.
 
+    Bins with one middle, as of pairs that never moved, are one: the first of them stays.
+
     Args:
         kind, embeddings, poses: See `pairs_of_views`. Views of things that the model was trained on seem more alike
             than those of others: take validation things where there are some to spare.
@@ -109,17 +124,23 @@ def fit_similarity(kind: MotionKind, embeddings: Tensor, poses: Tensor, *, bins:
     order = distances.argsort()
     edges = [round(len(order) * share) for share in (0, 0.25 / bins, *(n / bins for n in range(1, bins + 1)))]
     parts = [order[low:high] for low, high in pairwise(edges) if high - low > 1]
-    middles = [distances[part].mean().item() for part in parts]
-    means = [cosines[part].mean().item() for part in parts]
-    stds = [cosines[part].std().clamp(min=1e-3).item() for part in parts]
-    curve = SimilarityCurve(tuple(middles), tuple(means), tuple(stds))
+    found: list[tuple[float, float, float]] = []
+    for part in parts:
+        middle = distances[part].mean().item()
+        if not found or middle > found[-1][0] + 1e-6:
+            std = cosines[part].std().clamp(min=1e-3)
+            found.append((middle, cosines[part].mean().item(), std.item()))
+    middles, means, stds = zip(*found, strict=True)
+    curve = SimilarityCurve(middles, means, stds)
     return replace(curve, shared=_shared(curve, *_square(kind, embeddings, poses)))
 
 
 def calibrate_stop(similarity: Tensor, distance: Tensor, tolerance: float) -> float:
-    """Return the similarity above which a view is within `tolerance` of the goal more likely than not.
+    """Return the similarity from which on a view is within `tolerance` of the goal more likely than not.
 
-    Near and far pairs count alike, for an agent that arrives: of views drawn at random, hardly any would be near.
+    It is the one of `similarity` at which the shares of near pairs accepted and of far ones refused add up to most
+    (Youden's J, 1950); accepted is what is at least as similar. Near and far pairs count alike, for an agent that
+    arrives: of views drawn at random, hardly any would be near.
 
     Args:
         similarity: Of pairs of views, (pairs,).
@@ -132,12 +153,11 @@ def calibrate_stop(similarity: Tensor, distance: Tensor, tolerance: float) -> fl
     near = distance <= tolerance
     if bool(near.all()) or not bool(near.any()):
         raise ValueError(f"expected pairs within {tolerance:g} and beyond, got {int(near.sum())} of {len(near)} within")
-    values, order = similarity.sort()
-    near = near[order]
-    # Above each candidate threshold: near ones missed and far ones taken, as shares of their kind.
-    missed = near.cumsum(0) / near.sum()
-    taken = 1 - (~near).cumsum(0) / (~near).sum()
-    return values[(missed + taken).argmin()].item()
+    same, different = similarity[near].sort().values, similarity[~near].sort().values
+    thresholds = similarity.unique()
+    accepted = 1 - torch.searchsorted(same, thresholds) / len(same)
+    refused = torch.searchsorted(different, thresholds) / len(different)
+    return thresholds[(accepted + refused).argmax()].item()
 
 
 def _square(kind: MotionKind, embeddings: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,10 +61,19 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def bootstrap_interval(values: Sequence[float], *, resamples: int = 10_000) -> tuple[float, float]:
-    """Return the ends of the 95 % percentile bootstrap interval of the mean; the draws are the same in every call."""
-    chosen = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(np.asarray(values)[chosen].mean(axis=1), [2.5, 97.5])
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray,
+    *,
+    statistic: Callable[..., Any] = np.mean,
+    resamples: int = 10_000,
+    seed: int | Sequence[int] = 0,
+) -> tuple[float, float]:
+    """Return the ends of the 95 % percentile bootstrap interval of a statistic, the mean unless told.
+
+    The draws are the same in every call with one seed.
+    """
+    chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    low, high = np.percentile(statistic(np.asarray(values)[chosen], axis=1), [2.5, 97.5])
     return float(low), float(high)
 
 

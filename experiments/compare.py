@@ -20,8 +20,6 @@ The folder:
 
 from __future__ import annotations
 
-import csv
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -30,7 +28,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.checkpoint import CheckpointError, write_csv, write_json, write_text
 from .aggregate import aggregate, comparison_tables, require_alike
 from .compare_figures import comparison_figures
 from .galleries import gallery_figures
@@ -143,12 +141,8 @@ def _keep(results: dict[str, Any], out: Path) -> None:
     """Write `results.json`, `.csv` and `.md`, each so that a reader sees the old file or the new one."""
     try:
         write_json(out / "results.json", results)
-        staged = out / f".results-{os.getpid()}"
-        with staged.open("w", newline="") as file:
-            csv.writer(file).writerows(_csv_rows(results))
-        os.replace(staged, out / "results.csv")
-        staged.write_text(_page(results))
-        os.replace(staged, out / "results.md")
+        write_csv(out / "results.csv", _csv_rows(results))
+        write_text(out / "results.md", _page(results))
     except OSError as error:
         raise CheckpointError(f"cannot write the results to {out}: {error}. Free some space") from error
 

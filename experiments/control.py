@@ -16,7 +16,6 @@ The folder:
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +23,7 @@ from typing import Any
 
 import tyro
 
-from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.checkpoint import CheckpointError, write_json, write_text
 from ..world_model.protocol import WorldModel
 from .control_cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .control_episodes import Episodes, play_episodes
@@ -202,14 +201,12 @@ def _agent_results(
 
 def keep(results: dict[str, Any], folder: Path) -> None:
     """Write results, tables and figures, each so that a reader sees the old file or the new one."""
-    _save(folder / "results.json", results)
-    for name, text in (("results.csv", results_csv(results)), ("results.md", control_tables(results) + "\n")):
-        staged = folder / f".{name}-{os.getpid()}"
-        try:
-            staged.write_text(text)
-            os.replace(staged, folder / name)
-        except OSError as error:
-            raise CheckpointError(f"cannot write {folder / name}: {error}. Free some space") from error
+    try:
+        write_json(folder / "results.json", results)
+        write_text(folder / "results.csv", results_csv(results))
+        write_text(folder / "results.md", control_tables(results) + "\n")
+    except OSError as error:
+        raise CheckpointError(f"cannot write the results to {folder}: {error}. Free some space") from error
     control_figures(results, folder)
 
 

@@ -117,6 +117,5 @@ def _share(flags: np.ndarray) -> Score:
 
 def _score(values: np.ndarray, statistic: Callable[..., Any]) -> Score:
     """Return a mean or median with its percentile bootstrap over the values; the draws are the same in every call."""
-    chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(statistic(values[chosen], axis=1), [2.5, 97.5])
-    return {"value": float(statistic(values)), "low": float(low), "high": float(high), "over": "episodes"}
+    low, high = bootstrap_interval(values, statistic=statistic, resamples=RESAMPLES)
+    return {"value": float(statistic(values)), "low": low, "high": high, "over": "episodes"}

@@ -24,7 +24,7 @@ Agents:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,20 +32,21 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import tyro
-from torch.nn import functional as F
+from torch import Tensor
 from tqdm import tqdm
 
 from ..agents.context import Context
-from ..agents.loop_closure import SimilarityCurve, best_threshold, roc_auc
+from ..agents.loop_closure import roc_auc
 from ..agents.motor import Motor
 from ..agents.path_integrator import DeadReckoningAgent, PathIntegratorAgent, PathIntegratorConfig
 from ..agents.scripted import Agent, RandomAgent
+from ..agents.similarity import SimilarityCurve, calibrate_stop, fit_similarity, pairs_of_views
 from ..envs.core import MotionSignal, Rows, World
 from ..envs.environment import GlimpseVectorEnv
 from ..envs.homing import Homing
 from ..envs.object_rotation import ObjectRotationWorld
 from ..envs.saccade import SaccadeWorld
-from ..envs.tasks import pose_distance, pose_scale
+from ..envs.tasks import pose_scale
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.protocol import WorldModel
@@ -53,7 +54,7 @@ from .aggregate import table, wilson_interval
 from .config import TrainConfig, make_world
 from .report import new_figure, save_figure
 from .train import load_config, load_model
-from .worlds import motor_of
+from .worlds import half_glimpse, motor_of
 
 AgentName = Literal[
     "dead reckoning", "path integrator", "no vision", "no predictor", "no motions", "context alone", "random"
@@ -149,7 +150,7 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
         "motion_signal": world.motion_signal,
         "unit": "degrees" if motor.kind == "rotation" else "image units",
         "radius": settings.radius * unit,
-        "glimpse": _half_glimpse(world),
+        "glimpse": half_glimpse(world) if isinstance(world, SaccadeWorld) else None,
         "weights": asdict(settings),
         "curve": asdict(curve),
         "return_recognition": recognition,
@@ -302,13 +303,6 @@ def _cell(scores: dict[str, float]) -> str:
     return f"{scores['value']:.2f} ({scores['low']:.2f}-{scores['high']:.2f})"
 
 
-def _half_glimpse(world: World) -> float | None:
-    """Return half a glimpse's side in image units: nearer than that in x and y, home is in it; None of rotations."""
-    if not isinstance(world, SaccadeWorld):
-        return None
-    return world.glimpse_space.shape[0] / world.images.side
-
-
 def _told(run: TrainConfig, signal: MotionSignal) -> TrainConfig:
     """Return `run` with motions that tell `signal`."""
     if run.world == "saccade":
@@ -317,26 +311,27 @@ def _told(run: TrainConfig, signal: MotionSignal) -> TrainConfig:
 
 
 def _calibrated(
-    run: TrainConfig, model: WorldModel, motor: Motor, seed: int, *, episodes: int = 96, steps: int = 12
+    run: TrainConfig, model: WorldModel, motor: Motor, seed: int
 ) -> tuple[SimilarityCurve, dict[str, float]]:
     """Return how alike views of validation things are by distance, and how well a return is told by it."""
-    far, alike = (np.concatenate(part) for part in zip(*_pairs(run, model, motor, seed, episodes, steps), strict=True))
-    radius = RADIUS[motor.kind]
-    same, different = alike[far <= radius], alike[far > radius]
-    threshold = best_threshold(same, different)
+    views = _wandered(run, model, motor, seed)
+    alike, far = pairs_of_views(motor.kind, *views)
+    threshold = calibrate_stop(alike, far, RADIUS[motor.kind])
+    near = far <= RADIUS[motor.kind]
+    same, different = alike[near].cpu().numpy(), alike[~near].cpu().numpy()
     recognition = {
         "auc": roc_auc(same, different),
         "threshold": threshold,
         "accepted": float((same >= threshold).mean()),
         "refused": float((different < threshold).mean()),
     }
-    return SimilarityCurve.fit(far, alike), recognition
+    return fit_similarity(motor.kind, *views), recognition
 
 
-def _pairs(
-    run: TrainConfig, model: WorldModel, motor: Motor, seed: int, episodes: int, steps: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield distance and cosine of pairs of views, of motions of all sizes; privileged, as the poses are known."""
+def _wandered(
+    run: TrainConfig, model: WorldModel, motor: Motor, seed: int, *, episodes: int = 96, steps: int = 12
+) -> tuple[Tensor, Tensor]:
+    """Return embeddings (N, V, P) and poses (N, V, A) of views after motions of all sizes; privileged."""
     world = make_world(_told(run, "realised"), "validation")
     envs = GlimpseVectorEnv(world, num_envs=episodes)
     context, rng = Context(model, motor.kind, episodes, capacity=steps + 1), np.random.default_rng([seed, 3])
@@ -347,8 +342,4 @@ def _pairs(
         poses.append(world.pose.copy())
         sizes = rng.random((episodes, 1)) ** 2
         observation, *_ = envs.step(sizes * rng.uniform(-1, 1, (episodes, motor.action_size)))
-    unit = math.radians(1.0) if motor.kind == "rotation" else 1.0
-    for i in range(steps + 1):
-        for j in range(i):
-            alike = F.cosine_similarity(context.target[:, i], context.target[:, j], dim=-1).cpu().numpy()
-            yield unit * pose_distance(motor.kind, poses[i], poses[j]), alike.astype(np.float64)
+    return context.target, torch.from_numpy(np.stack(poses, axis=1)).to(context.device)

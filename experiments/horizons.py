@@ -31,6 +31,7 @@ from ..world_model.checkpoint import CheckpointError, write_json
 from ..world_model.motion import MotionKind
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
+from .aggregate import bootstrap_interval
 from .config import TrainConfig, make_agent, make_world
 from .report import new_figure, save_figure
 from .train import load_config, load_model
@@ -249,9 +250,7 @@ def main(arguments: list[str]) -> None:
     print("\nresults  {}\nfigure   {}".format(*result_paths(config)))
 
 
-def _interval(values: np.ndarray, seed: int, *, resamples: int = 1000) -> dict[str, float]:
+def _interval(values: np.ndarray, seed: int) -> dict[str, float]:
     """Return the mean of (n,) values and its 95 % percentile interval over resampled episodes."""
-    rng = np.random.default_rng([seed, 7])
-    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
+    low, high = bootstrap_interval(values, resamples=1000, seed=[seed, 7])
+    return {"value": float(values.mean()), "low": low, "high": high}

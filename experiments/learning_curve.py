@@ -16,7 +16,6 @@ Columns of `curve.csv`:
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 
 from ..agents.scripted import Agent
-from ..world_model.checkpoint import CheckpointError
+from ..world_model.checkpoint import CheckpointError, write_csv
 
 COLUMNS = (
     "steps",
@@ -88,12 +87,7 @@ def write_curve(folder: Path, rows: list[dict[str, float]]) -> None:
     Raises:
         CheckpointError: if it cannot be written.
     """
-    staged = folder / ".curve.csv"
     try:
-        with staged.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows([f"{row[name]:.10g}" for name in COLUMNS] for row in rows)
-        os.replace(staged, folder / "curve.csv")
+        write_csv(folder / "curve.csv", [COLUMNS, *([f"{row[name]:.10g}" for name in COLUMNS] for row in rows)])
     except OSError as error:
         raise CheckpointError(f"cannot write {folder / 'curve.csv'}: {error}. Free some space") from error

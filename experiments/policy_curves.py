@@ -14,8 +14,6 @@ A call does what is left: policies that are finished are skipped, one that was i
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.checkpoint import CheckpointError, write_csv, write_json
 from .aggregate import table
 from .learning_curve import COLUMNS, read_curve
 from .policies import train_policy
@@ -135,13 +133,12 @@ def _keep(results: dict[str, Any], out: Path) -> None:
     """Write `curves.json`, `curves.csv` and `curves.png`, each so that a reader sees the old file or the new one."""
     try:
         write_json(out / "curves.json", results)
-        staged = out / ".curves.csv"
-        with staged.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["on", "seed", *COLUMNS])
-            for run in results["runs"]:
-                writer.writerows([run["on"], run["seed"], *(row[name] for name in COLUMNS)] for row in run["curve"])
-        os.replace(staged, out / "curves.csv")
+        rows = [
+            [run["on"], run["seed"], *(row[name] for name in COLUMNS)]
+            for run in results["runs"]
+            for row in run["curve"]
+        ]
+        write_csv(out / "curves.csv", [["on", "seed", *COLUMNS], *rows])
         _draw(results, out / "curves.png")
     except OSError as error:
         raise CheckpointError(f"cannot write the curves to {out}: {error}. Free some space") from error

@@ -30,12 +30,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import threading
 import warnings
 from pathlib import Path
 
-from ..world_model.checkpoint import CheckpointError
+from ..world_model.checkpoint import CheckpointError, write_csv
 
 COLUMNS = (
     "step",
@@ -133,11 +132,8 @@ class RunLog:
                 complete = [row for row in csv.DictReader(file) if None not in row.values()]
                 # By name: a run begun by a version with fewer columns goes on with the present ones.
                 rows = [[row.get(name, "") for name in COLUMNS] for row in complete if int(row["step"]) <= step]
-        staged = self._path.with_suffix(".writing")
         try:
-            with staged.open("w", newline="") as file:
-                csv.writer(file).writerows([list(COLUMNS), *rows])
-            os.replace(staged, self._path)
+            write_csv(self._path, [list(COLUMNS), *rows])
         except OSError as error:
             raise CheckpointError(f"cannot write {self._path}: {error}") from error
 

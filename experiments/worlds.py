@@ -229,6 +229,11 @@ def motor_of(world: World) -> Motor:
     return Motor("translation", tuple(world.commanded(ones)[0].astype(np.float64).tolist()))
 
 
+def half_glimpse(world: SaccadeWorld) -> float:
+    """Return half the side of what a glimpse sees, image units: what is nearer than that in x and y is in it."""
+    return world.fovea.field / world.images.side
+
+
 def make_agent(
     name: AgentName, world: World, num_envs: int, rng: np.random.Generator, model: WorldModel | None = None
 ) -> Agent:

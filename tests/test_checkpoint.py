@@ -16,7 +16,9 @@ from glimpseworld.world_model.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
+    write_csv,
     write_json,
+    write_text,
 )
 
 ARRAYS = {"model": {"w": np.arange(6.0).reshape(2, 3)}, "replay": {"seeds": np.array([2**63 + 1], dtype=np.uint64)}}
@@ -165,3 +167,14 @@ def test_json_is_replaced_whole(tmp_path):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_text_is_written_whole_and_byte_for_byte(tmp_path):
+    write_csv(tmp_path / "a.csv", [["a", "b"], (1, "x,y")])
+    assert (tmp_path / "a.csv").read_bytes() == b'a,b\r\n1,"x,y"\r\n'
+    write_text(tmp_path / "a.md", "0.5 – 0.6\n")
+    assert (tmp_path / "a.md").read_bytes() == "0.5 – 0.6\n".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "a.md", "half of it \ud800")
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == "0.5 – 0.6\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.md"]

@@ -10,8 +10,8 @@ from test_motor_and_context import small_model
 from toy_models import ToyModel
 
 import glimpseworld.envs  # noqa: F401 - registers the ids
-from glimpseworld.agents.class_reader import ClassReader, ClassReaders, fit_class_reader
-from glimpseworld.agents.classifier import ClassifierAgent, ClassifierConfig, entropy
+from glimpseworld.agents.class_reader import ClassReader, ClassReaders, entropy, fit_class_reader
+from glimpseworld.agents.classifier import ClassifierAgent, ClassifierConfig
 from glimpseworld.agents.motor import Motor
 from glimpseworld.envs.object_rotation import ObjectRotationWorld
 from glimpseworld.experiments.class_readers import fit_class_readers, read_targets

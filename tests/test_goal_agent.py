@@ -1,11 +1,9 @@
 """Going to a goal view by inverse model, similarity and belief, in worlds whose embeddings are known functions."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from toy_models import TrueModel, spelt_out
 
 from glimpseworld.agents.belief import BeliefSettings, GoalBelief, rotation_hypotheses, translation_hypotheses
 from glimpseworld.agents.context import Context
@@ -21,63 +19,14 @@ from glimpseworld.agents.similarity import (
 )
 from glimpseworld.world_model.motion_tensors import compose, identity_like, relative, rotation_from_vector
 
-WAVES = torch.randn(2, 24, generator=torch.Generator().manual_seed(0)) * 2
 MOTORS = {"translation": Motor("translation", (0.5, 0.5)), "rotation": Motor("rotation", (np.pi / 4,))}
 TOLERANCE = {"translation": 0.1, "rotation": np.radians(15)}
 PREDICTOR = BeliefSettings(prediction=30.0, postdiction=0.0, inverse=0.0, similarity=0.0)
 SIMILARITY = BeliefSettings(prediction=0.0, postdiction=0.0, inverse=0.0, similarity=1.0)
 
 
-def drawn_as_views(poses):
-    """Return (n, 4, 4, 3) uint8 views that spell out poses (n, A) of numbers in [-2, 2], 16 bits each."""
-    numbers = np.zeros((len(poses), 24), dtype=">u2")
-    numbers[:, : poses.shape[1]] = np.round((poses.double().numpy() + 2) / 4 * 65535)
-    return numbers.view(np.uint8).reshape(len(poses), 4, 4, 3).copy()
-
-
-class KnownWorld(nn.Module):
-    """A world model that is right: waves of the position, or the rotation matrix; what it predicts is what it sees."""
-
-    predicts = True
-
-    def __init__(self, kind):
-        super().__init__()
-        self.kind, self.asked = kind, 0
-        self.config = SimpleNamespace(motion_dim=2 if kind == "translation" else 4, motion_kind=kind)
-        self.config.z_dim = 48 if kind == "translation" else 9
-        self.still = nn.Parameter(torch.zeros(1))
-
-    def encode(self, views):
-        pixels = ((views.movedim(2, -1) + 2) * 255 * 0.25).round().to(torch.int64).flatten(2)
-        numbers = (pixels[..., 0::2] * 256 + pixels[..., 1::2])[..., : self.config.motion_dim] / 65535 * 4 - 2
-        return self.embedding(numbers)
-
-    def embedding(self, poses):
-        if self.kind == "translation":
-            phase = poses @ WAVES
-            return torch.cat([phase.cos(), phase.sin()], dim=-1)
-        x, y, z, w = (poses / poses.norm(dim=-1, keepdim=True)).unbind(-1)
-        rows = (
-            *(1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
-            *(2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
-            *(2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
-        )
-        return torch.stack(rows, dim=-1)
-
-    def encode_target(self, views):
-        return self.encode(views)
-
-    def as_target(self, z):
-        return z
-
-    def predict_from(self, z, motions, ahead):
-        self.asked += ahead[..., 0].numel()
-        last = z[:, -1, None]
-        if self.kind == "translation":
-            cos, sin, phase = last[..., :24], last[..., 24:], ahead @ WAVES
-            return torch.cat([cos * phase.cos() - sin * phase.sin(), sin * phase.cos() + cos * phase.sin()], dim=-1)
-        turned = last.unflatten(-1, (3, 3)) @ self.embedding(ahead).unflatten(-1, (3, 3))
-        return turned.flatten(-2)
+def known(kind):
+    return TrueModel(kind, scale=2.0)
 
 
 def random_poses(kind, *shape, seed=0):
@@ -105,7 +54,7 @@ class Walk:
         self.motion = identity_like(kind, starts)
 
     def observation(self):
-        views = {"glimpse": drawn_as_views(self.pose), "goal": drawn_as_views(self.goals)}
+        views = {"glimpse": spelt_out(self.pose), "goal": spelt_out(self.goals)}
         return views | {"motion": self.motion.numpy()}, {"step_index": np.full(len(self.pose), self.steps)}
 
     def act(self, agent):
@@ -129,11 +78,11 @@ def hypotheses(kind):
 
 def known_curve(kind):
     poses = random_poses(kind, 20, 24, seed=9)
-    return fit_similarity(kind, KnownWorld(kind).embedding(poses), poses, bins=24)
+    return fit_similarity(kind, known(kind).as_target(poses), poses, bins=24)
 
 
 def goal_agent(kind, count, settings=PREDICTOR, *, steps=6, model=None, **options):
-    model = model or KnownWorld(kind)
+    model = model or known(kind)
     sources = {"hypotheses": hypotheses(kind), "tolerance": TOLERANCE[kind], "steps": steps}
     return GoalAgent(
         model, MOTORS[kind], count, **sources, settings=GoalSettings(settings, **options), curve=known_curve(kind)
@@ -142,13 +91,13 @@ def goal_agent(kind, count, settings=PREDICTOR, *, steps=6, model=None, **option
 
 def believing(kind, poses, goals, settings):
     """Return a belief after the views of `poses` (T, A) of one row, and the goal seen from the first."""
-    model = KnownWorld(kind)
+    model = known(kind)
     context, seen = Context(model, kind, 1), Goals(model, 1)
     belief = GoalBelief(context, hypotheses(kind), TOLERANCE[kind], settings, curve=known_curve(kind))
     for n, pose in enumerate(poses):
         motion = relative(kind, poses[max(n - 1, 0)], pose)
-        glimpse, first = drawn_as_views(pose[None]), np.array([n == 0])
-        seen.observe({"glimpse": glimpse, "goal": drawn_as_views(goals)}, first)
+        glimpse, first = spelt_out(pose[None]), np.array([n == 0])
+        seen.observe({"glimpse": glimpse, "goal": spelt_out(goals)}, first)
         context.observe(glimpse, motion[None].numpy(), first)
         belief.update(seen, first)
     return belief, relative(kind, poses[:1], goals)
@@ -233,7 +182,7 @@ def test_the_agent_ends_at_the_goal(kind, settings, within):
     for _ in range(10):
         walk.act(agent)
     assert (walk.distance() < within * TOLERANCE[kind]).float().mean() >= 0.85
-    assert (agent.context.model.asked > 0) == bool(settings.prediction)
+    assert bool(agent.context.model.calls) == bool(settings.prediction)
 
 
 @pytest.mark.parametrize("kind", ["translation", "rotation"])
@@ -287,7 +236,7 @@ def test_it_stays_where_it_recognises_the_goal():
     assert not actions[0].any() and actions[1].any()
 
 
-class WrongWorld(KnownWorld):
+class WrongModel(TrueModel):
     """Predicts that the goal is where it is not: what lies at a motion, it expects at the opposite one."""
 
     def predict_from(self, z, motions, ahead):
@@ -299,7 +248,9 @@ def test_it_returns_to_the_goal_that_it_has_seen_whatever_it_believes(recognise,
     # It begins at the goal, sees it, and is led away by a first motion that nobody commanded.
     start = torch.zeros(1, 2)
     walk = Walk("translation", start, start)
-    agent = goal_agent("translation", 1, steps=4, model=WrongWorld("translation"), recognise=recognise, explore=0.0)
+    agent = goal_agent(
+        "translation", 1, steps=4, model=WrongModel("translation", scale=2.0), recognise=recognise, explore=0.0
+    )
     walk.act(agent)
     walk.pose, walk.motion = start + 0.3, torch.full((1, 2), 0.3)
     for _ in range(3):
@@ -311,7 +262,7 @@ def test_chance_ends_at_the_most_similar_view_that_it_saw():
     starts = random_poses("rotation", 6)
     walk = Walk("rotation", starts, goals_from("rotation", starts))
     rng = np.random.default_rng(0)
-    agent = RandomReturnAgent(KnownWorld("rotation"), MOTORS["rotation"], 6, steps=8, rng=rng)
+    agent = RandomReturnAgent(known("rotation"), MOTORS["rotation"], 6, steps=8, rng=rng)
     nearest = walk.distance()
     for _ in range(8):
         walk.act(agent)
@@ -324,7 +275,7 @@ def test_chance_ends_at_the_most_similar_view_that_it_saw():
 def fitted(request):
     kind = request.param
     poses = random_poses(kind, 300, 8, seed=4)
-    data = KnownWorld(kind).embedding(poses), poses
+    data = known(kind).as_target(poses), poses
     config = InverseConfig(components=2, hidden=64, steps=400, batch_size=128, learning_rate=5e-3)
     return kind, fit_inverse(kind, *data, config), data, config
 
@@ -349,7 +300,7 @@ def test_an_inverse_model_finds_the_motion(fitted, tmp_path):
 def test_the_inverse_agent_goes_where_the_model_says(fitted):
     kind, model, _, _ = fitted
     starts = random_poses(kind, 6, seed=6) * (1.0 if kind == "rotation" else 0.5)
-    world = KnownWorld(kind)
+    world = known(kind)
     walk = Walk(kind, starts, goals_from(kind, starts) if kind == "rotation" else starts + 0.2)
     agent, alone = InverseAgent(world, model, MOTORS[kind], 6), InverseAgent(world, model, MOTORS[kind], 1)
     single = Walk(kind, starts[4:5], walk.goals[4:5])
@@ -411,10 +362,46 @@ def test_a_curve_measures_mean_spread_and_what_views_of_a_goal_share(tmp_path):
     assert SimilarityCurve.load(tmp_path / "curve.json") == curve
 
 
+def test_a_curve_stays_beyond_its_ends_and_takes_any_number():
+    curve = SimilarityCurve((0.1, 1.1), (0.9, 0.2), (0.1, 0.1))
+    distance = torch.tensor([[[0.0, 0.1, 0.6, 5.0]]], dtype=torch.float64)
+    found = curve.log_likelihood(torch.tensor([[0.9]]), distance)
+    means = np.array([0.9, 0.9, 0.55, 0.2])
+    np.testing.assert_allclose(found[0].numpy(), -0.5 * ((0.9 - means) / 0.1) ** 2 - np.log(0.1), atol=1e-6)
+    one = SimilarityCurve((0.0,), (0.5,), (0.1,)).log_likelihood(torch.ones(1, 1), torch.ones(1, 1, 3))
+    np.testing.assert_allclose(one.numpy(), np.full((1, 3), -0.5 * 5**2 - np.log(0.1)), rtol=1e-5)
+
+
+def test_pairs_that_never_moved_share_one_bin():
+    poses = torch.zeros(40, 3, 2)
+    poses[:, 2, 0] = torch.linspace(0.5, 1.0, 40)
+    curve = fit_similarity("translation", torch.cat([poses + 1, torch.ones(40, 3, 1)], dim=-1), poses, bins=6)
+    assert curve.distances[0] == 0 and curve.distances[1] > 0.1 and curve.stds[0] == pytest.approx(1e-3)
+    still = fit_similarity("translation", torch.randn(40, 3, 5), torch.full((40, 3, 2), 0.3), bins=6)
+    assert still.distances == (0.0,)
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        (((1.0, 0.0), (0.1, 0.2), (0.1, 0.1)), "rising"),
+        (((0.0, 1.0), (0.1, 0.2), (0.1, 0.0)), "std above 0"),
+        (((0.0, 1.0), (0.1, 0.2), (0.1,)), "each with a mean"),
+        (((0.0, 1.0), (0.1, 0.2), (0.1, 0.1), 1.0), "below 1"),
+    ],
+)
+def test_what_is_no_curve_is_refused(curve, message):
+    with pytest.raises(ValueError, match=message):
+        SimilarityCurve(*curve)
+
+
 def test_the_stop_parts_near_from_far():
     similarity = torch.tensor([0.1, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9])
     distance = torch.tensor([3.0, 2.0, 0.1, 1.9, 0.2, 0.1, 0.0])
-    assert calibrate_stop(similarity, distance, 0.5) == pytest.approx(0.6)
+    assert calibrate_stop(similarity, distance, 0.5) == pytest.approx(0.7)  # 3 of 4 near ones, no far one
+    tied = torch.tensor([0.9, 0.5, 0.5, 0.5, 0.1])  # a threshold takes all that are equal to it
+    assert calibrate_stop(tied, torch.tensor([0.0, 0.0, 2.0, 2.0, 2.0]), 0.5) == pytest.approx(0.9)
+    assert calibrate_stop(torch.tensor([0.8, 0.9, 0.1]), torch.tensor([0.0, 0.0, 1.0]), 0.5) == pytest.approx(0.8)
     with pytest.raises(ValueError, match="pairs within 5 and beyond, got 7 of 7 within"):
         calibrate_stop(similarity, distance, 5.0)
 
@@ -429,7 +416,7 @@ def test_what_does_not_fit_is_refused_naming_both():
         agent.act(observation, info)
     with pytest.raises(ValueError, match=r"settings\.inverse an inverse model"):
         goal_agent("translation", 1, BeliefSettings())
-    context = Context(KnownWorld("translation"), "translation", 1)
+    context = Context(known("translation"), "translation", 1)
     with pytest.raises(ValueError, match=r"hypotheses must be \(K, 2\), as the motions are, got \(5, 4\)"):
         GoalBelief(context, torch.zeros(5, 4), 0.1, SIMILARITY, curve=known_curve("translation"))
     context.model.predicts = False

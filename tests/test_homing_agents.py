@@ -1,59 +1,21 @@
 """Homing agents in toy worlds, where the embedding of a view is a known function of the pose."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from torch import nn
+from toy_models import TrueModel, spelt_out
 
 from glimpseworld.agents.localisation import PoseFilter
-from glimpseworld.agents.loop_closure import SimilarityCurve
 from glimpseworld.agents.motor import Motor
 from glimpseworld.agents.path_integrator import DeadReckoningAgent, PathIntegratorAgent, PathIntegratorConfig
+from glimpseworld.agents.similarity import SimilarityCurve
 
 MOTOR = Motor("translation", (0.3, 0.3))
 
 
-class Plane(nn.Module):
-    """A perfect world model of a plane: a view's red and green tell its place, embedded by random waves."""
-
-    predicts = True
-
-    def __init__(self, longest=None):
-        super().__init__()
-        self.config = SimpleNamespace(motion_dim=2, z_dim=66, motion_kind="translation")
-        rng = torch.Generator().manual_seed(0)
-        self.waves = nn.Parameter(3 * torch.randn(2, 64, generator=rng), requires_grad=False)
-        self.memory = None if longest is None else SimpleNamespace(longest=longest)
-        self.asked = []
-
-    def embedded(self, place):
-        return torch.cat([(place @ self.waves).cos()[..., :32], (place @ self.waves).sin()[..., 32:]], dim=-1)
-
-    def encode(self, views):
-        place = 4 * (views.mean((-2, -1))[..., :2] * 0.25 + 0.5) - 2
-        return torch.cat([place, self.embedded(place)], dim=-1)
-
-    encode_target = encode
-
-    def as_target(self, z):
-        return z[..., 2:]
-
-    def predict_from(self, z, motions, ahead):
-        return self.embedded(z[:, -1, None, :2] + ahead)
-
-    def recall(self, z, motions, ahead):
-        self.asked.append(z.shape[1])
-        return self.predict_from(z, motions, ahead)
-
-
-def views_at(places):
-    """Return (B, 2, 2, 3) uint8 views that tell places in [-2, 2]^2."""
-    pixels = np.zeros((len(places), 2, 2, 3), np.uint8)
-    pixels[..., :2] = np.round((places + 2) / 4 * 255)[:, None, None]
-    return pixels
+def plane(longest=None):
+    return TrueModel(scale=3.0, longest=longest)
 
 
 def play(agent, *, rows=8, imposed=4, steps=8, noise=0.0, seed=0, motions=None, kept=None):
@@ -64,7 +26,7 @@ def play(agent, *, rows=8, imposed=4, steps=8, noise=0.0, seed=0, motions=None, 
     for step in range(imposed + steps):
         told = motion if motions is None else motions[step]
         observation = {
-            "glimpse": views_at(place),
+            "glimpse": spelt_out(place),
             "motion": told.astype(np.float32),
             "imposed": np.full((len(draws), 1), step < imposed, np.float32),
         }
@@ -82,7 +44,7 @@ def integrator(rows=8, *, model=None, seed=3, curve=None, **options):
     settings = {"motion_std": 0.1, "similarity": 0.0, "predictor": 20.0, "spread": 1.5, "radius": 0.05, **options}
     generator = torch.Generator().manual_seed(seed)
     config = PathIntegratorConfig(**settings)
-    return PathIntegratorAgent(model or Plane(), MOTOR, rows, generator, config=config, curve=curve)
+    return PathIntegratorAgent(model or plane(), MOTOR, rows, generator, config=config, curve=curve)
 
 
 def test_exact_dead_reckoning_comes_home_and_rests():
@@ -146,10 +108,14 @@ def test_similarity_alone_corrects_as_well():
 
 
 def test_the_path_memory_is_asked_while_the_first_view_is_in_its_reach():
-    model = Plane(longest=5)
+    model = plane(longest=5)
     play(integrator(4, model=model, predictor=0.0), rows=4, noise=0.1)
-    assert sorted(set(model.asked)) == [2, 3, 4, 5]
-    way, _ = play(integrator(24, model=Plane(longest=12), predictor=0.0, memory=20.0), rows=24, noise=0.1)
+    assert sorted(set(model.recalled)) == [2, 3, 4, 5]
+    short = plane(longest=5)
+    config, draws = PathIntegratorConfig(similarity=0.0, predictor=0.0), torch.Generator().manual_seed(0)
+    play(PathIntegratorAgent(short, MOTOR, 4, draws, config=config, capacity=2), rows=4, noise=0.1)
+    assert len(short.recalled) == len(model.recalled)  # never without the first view
+    way, _ = play(integrator(24, model=plane(longest=12), predictor=0.0, memory=20.0), rows=24, noise=0.1)
     assert np.median(np.linalg.norm(way, axis=1)) < 0.1
 
 
@@ -185,7 +151,7 @@ def test_state_restores_an_agent(make):
     told = np.random.default_rng(1).uniform(-0.3, 0.3, (5, 8, 2)).astype(np.float32)
 
     def act(agent, step):
-        observation = {"glimpse": views_at(told[step]), "motion": told[step]}
+        observation = {"glimpse": spelt_out(told[step]), "motion": told[step]}
         return agent.act({**observation, "imposed": np.zeros((8, 1), np.float32)}, {"step_index": np.full(8, step)})
 
     for step in range(4):
@@ -199,7 +165,7 @@ def test_state_restores_an_agent(make):
 def test_an_episode_that_begins_forgets_the_last_one():
     agent = integrator(2)
     play(agent, rows=2, noise=0.1)
-    observation = {"glimpse": views_at(np.zeros((2, 2))), "motion": np.zeros((2, 2), np.float32)}
+    observation = {"glimpse": spelt_out(np.zeros((2, 2))), "motion": np.zeros((2, 2), np.float32)}
     actions = agent.act({**observation, "imposed": np.zeros((2, 1), np.float32)}, {"step_index": np.zeros(2, int)})
     assert not actions.any() and not agent.belief.pose.any() and agent.context.held.tolist() == [1, 1]
 
@@ -221,7 +187,7 @@ def test_what_cannot_be_is_refused(call, message):
 
 
 def test_a_model_without_predictions_cannot_be_weighed_by():
-    model = Plane()
+    model = plane()
     model.predicts = False
     with pytest.raises(ValueError, match="predicts nothing"):
         integrator(model=model)
@@ -282,3 +248,16 @@ def test_a_row_that_does_not_move_stays_as_sure_and_lost_particles_are_spread():
     anywhere = make_filter("rotation", 4, anywhere=True, spread=1.0)
     angles = 2 * anywhere.pose[0, :, 3].arccos().numpy()
     assert angles.max() <= 1.0 + 1e-3 and abs(np.median(angles) - 0.5) < 0.03
+
+
+def test_evidence_for_a_lost_particle_is_not_that_for_its_successor():
+    belief = make_filter(particles=4, lost=0.5, std=0.0)
+    belief.weigh(torch.tensor([0]), torch.tensor([[0.2, 0.2, 0.4, 0.1]]).log())  # too even to be resampled
+    kept = belief.log_weights[0].exp()
+    advance(belief, [[0.0, 0.0]])
+    expected = torch.tensor([kept[0], kept[1], 0.25, 0.25])
+    np.testing.assert_allclose(belief.log_weights[0].exp().numpy(), expected / expected.sum(), rtol=1e-5)
+    belief = make_filter(particles=4, lost=1.0)
+    belief.weigh(torch.tensor([0]), torch.tensor([[0.2, 0.2, 0.4, 0.1]]).log())
+    advance(belief, [[0.0, 0.0]])
+    np.testing.assert_allclose(belief.log_weights[0].exp().numpy(), 0.25, rtol=1e-5)

@@ -13,7 +13,7 @@ from glimpseworld.envs.saccade import SaccadeWorld
 from glimpseworld.experiments import homing as measured
 from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, TrainConfig, model_config
 from glimpseworld.experiments.homing import EndlessHoming, HomingConfig, homing, homing_table
-from glimpseworld.experiments.worlds import motor_of
+from glimpseworld.experiments.worlds import half_glimpse, motor_of
 from glimpseworld.world_model.build import new_model
 from glimpseworld.world_model.checkpoint import CheckpointError
 
@@ -35,6 +35,13 @@ def test_distances_are_those_after_own_motions(toy_images):
     world = SaccadeWorld(toy_images, glimpse_size=8)
     found = measured._distances(world, lambda count: DeadReckoningAgent(motor_of(world), count), 2, 0.0, config)
     assert found.shape == (5, 3) and found[:, -1].max() < 0.05
+
+
+def test_home_is_in_the_glimpse_as_far_as_the_fovea_sees(toy_images):
+    """A crop sees its 8 pixels; scales up to 4 see 32, though the glimpse has 8 all the same."""
+    crop = SaccadeWorld(toy_images, glimpse_size=8)
+    wide = SaccadeWorld(toy_images, glimpse_size=8, fovea="multiscale", scales=(1, 2, 4))
+    assert half_glimpse(crop) * crop.images.side == 8 and half_glimpse(wide) * wide.images.side == 32
 
 
 def test_scores_by_hand():

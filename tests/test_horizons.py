@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from toy_model import ToyModel, toy_glimpse
+from toy_models import TrueModel, spelt_out
 
 from glimpseworld.experiments import bench, bench_planning, horizons
 from glimpseworld.experiments.config import RotationOptions, TrainConfig
@@ -19,8 +19,8 @@ CONTEXT, STEPS = 3, 11
 def toy_paths(count=40):
     rng = np.random.default_rng(0)
     poses = rng.uniform(-1, 1, (count, STEPS, 2))
-    views = np.stack([toy_glimpse(row) for row in poses])
-    return Paths(ToyModel().eval(), views, np.diff(poses, axis=1).astype(np.float32), "translation", CONTEXT), poses
+    views = np.stack([spelt_out(row) for row in poses])
+    return Paths(TrueModel().eval(), views, np.diff(poses, axis=1).astype(np.float32), "translation", CONTEXT), poses
 
 
 def small_model(size=16):

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from glimpseworld.agents.class_reader import ClassReader
 from glimpseworld.agents.plan_objectives import ClassConfidence, Disagreement, MotionCost, ReachEmbedding, dropped
 from glimpseworld.agents.planner import Futures
 from glimpseworld.world_model.motion_tensors import rotation_from_vector
@@ -34,15 +35,15 @@ def test_a_goal_is_reached_at_the_end_or_at_any_step():
 
 
 def test_confidence_is_a_probe_s_log_probability_or_minus_its_entropy():
-    weight, bias = torch.eye(2), torch.zeros(2)
+    reader = ClassReader(torch.eye(2), torch.zeros(2))
     one = futures([[[[math.log(3), 0.0]], [[0.0, 0.0]]]])  # probabilities 3/4 and 1/4; 1/2 and 1/2
-    first = ClassConfidence(weight, bias, label=0).score(one)
+    first = ClassConfidence(reader, label=0).score(one)
     torch.testing.assert_close(first, torch.tensor([[math.log(0.75), math.log(0.5)]]))
     entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
-    torch.testing.assert_close(ClassConfidence(weight, bias).score(one), torch.tensor([[-entropy, -math.log(2)]]))
-    doubled = ClassConfidence(weight, bias, label=1, embed=lambda x: 2 * x).score(one)
+    torch.testing.assert_close(ClassConfidence(reader).score(one), torch.tensor([[-entropy, -math.log(2)]]))
+    doubled = ClassConfidence(reader, label=1, embed=lambda x: 2 * x).score(one)
     torch.testing.assert_close(doubled[0, 0], torch.tensor(math.log(0.1)))
-    best = ClassConfidence(weight, bias, label=0, when="any").score(futures([[[[math.log(3), 0.0], [0.0, 0.0]]]]))
+    best = ClassConfidence(reader, label=0, when="any").score(futures([[[[math.log(3), 0.0], [0.0, 0.0]]]]))
     assert best.item() == pytest.approx(math.log(0.75))
 
 
@@ -103,9 +104,8 @@ def test_objectives_add_up_and_pass_goals_on():
         (lambda: ReachEmbedding(), "no goal is set"),
         (lambda: ReachEmbedding(torch.zeros(2, 5)), r"goals are \(2, 5\), and predictions .* with 2 numbers each"),
         (lambda: ReachEmbedding(torch.zeros(1, 2)), r"goals are \(1, 2\), and predictions .* at least 2 sub-env"),
-        (lambda: ClassConfidence(torch.zeros(3, 2), torch.zeros(2)), r"got \(3, 2\) and \(2,\)"),
-        (lambda: ClassConfidence(torch.zeros(3, 2), torch.zeros(3), label=3), "one of the probe's 3 classes"),
-        (lambda: ClassConfidence(torch.zeros(3, 4), torch.zeros(3)), r"weight is \(3, 4\), and embeddings are"),
+        (lambda: ClassConfidence(ClassReader(torch.zeros(3, 2), torch.zeros(3)), label=3), "one of 3 classes"),
+        (lambda: ClassConfidence(ClassReader(torch.zeros(3, 4), torch.zeros(3))), "reads 4 numbers, got embeddings"),
         (lambda: Disagreement((torch.add,), "translation"), "at least 2 members, got 1"),
     ],
 )

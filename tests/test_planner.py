@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from toy_model import ToyModel, toy_glimpse
+from toy_models import TrueModel, spelt_out
 
 from glimpseworld.agents.context import Context
 from glimpseworld.agents.motor import Motor
@@ -25,12 +25,12 @@ GOALS = np.array([[0.15, -0.1], [0.3, -0.2], [-0.5, 0.2]])
 def seeing(model, kind, poses):
     context = Context(model, kind, len(poses), capacity=8)
     motion = np.zeros((len(poses), model.config.motion_dim), np.float32)
-    context.observe(toy_glimpse(poses), motion, np.ones(len(poses), bool))
+    context.observe(spelt_out(poses), motion, np.ones(len(poses), bool))
     return context
 
 
 def toy(config, starts=STARTS, goals=GOALS, motor=EYE):
-    model = ToyModel(motor.kind)
+    model = TrueModel(motor.kind)
     goals = model.as_target(torch.tensor(goals, dtype=torch.float32))
     return Planner(model, motor, ReachEmbedding(goals), config), seeing(model, motor.kind, starts)
 
@@ -100,7 +100,7 @@ def test_the_same_seed_acts_the_same_and_a_row_alone_as_in_company(name):
             taken.append(planner.plan(context, draws))
             motion = (taken[-1] * 0.25).numpy()
             begun = np.array([step == 1 and row == 0 for row in rows])
-            context.observe(toy_glimpse(STARTS[rows] + 0.1 * step), motion, begun)
+            context.observe(spelt_out(STARTS[rows] + 0.1 * step), motion, begun)
         return torch.stack(taken)
 
     together = acting([0, 1, 2])
@@ -118,13 +118,13 @@ def test_the_rest_of_a_plan_begins_the_next_search_until_an_episode_begins():
     state = planner.state()
     state["plan"] = np.arange(18, dtype=np.float32).reshape(3, 3, 2) / 20
     planner.set_state(state)
-    context.observe(toy_glimpse(STARTS), np.zeros((3, 2), np.float32), np.array([False, True, False]))
+    context.observe(spelt_out(STARTS), np.zeros((3, 2), np.float32), np.array([False, True, False]))
     actions = planner.plan(context, generator()).numpy()
     np.testing.assert_allclose(actions, [[0.1, 0.15], [0, 0], [0.7, 0.75]], atol=1e-6)
-    context.observe(toy_glimpse(STARTS), np.zeros((3, 2), np.float32), np.zeros(3, bool))
+    context.observe(spelt_out(STARTS), np.zeros((3, 2), np.float32), np.zeros(3, bool))
     actions = planner.plan(context, generator()).numpy()
     np.testing.assert_allclose(actions, [[0.2, 0.25], [0, 0], [0.8, 0.85]], atol=1e-6)
-    context.observe(toy_glimpse(STARTS), np.zeros((3, 2), np.float32), np.zeros(3, bool))
+    context.observe(spelt_out(STARTS), np.zeros((3, 2), np.float32), np.zeros(3, bool))
     assert planner.plan(context, generator()).abs().max() == 0  # the plan is over
 
 
@@ -247,7 +247,7 @@ def test_many_futures_are_predicted_in_parts_that_fit(monkeypatch):
             {},
             "'translation' with 2 numbers, .* of kind 'unknown' with 4",
         ),
-        (ToyModel(), EYE, {"far": "feedback"}, "needs a SeqJEPA, .* got a ToyModel"),
+        (TrueModel(), EYE, {"far": "feedback"}, "needs a SeqJEPA, .* got a TrueModel"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(model, motor, options, message):
@@ -276,5 +276,5 @@ def test_a_context_of_another_model_and_too_small_a_grid_are_refused():
         planner.plan(context, generator())
     with pytest.raises(ValueError, match="'translation', and the context is of another model and kind 'rotation'"):
         planner.plan(
-            seeing(ToyModel("rotation"), "rotation", Rotation.random(3, random_state=0).as_quat()), generator()
+            seeing(TrueModel("rotation"), "rotation", Rotation.random(3, random_state=0).as_quat()), generator()
         )

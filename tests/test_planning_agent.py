@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
-from toy_model import ToyModel, toy_glimpse
+from toy_models import TrueModel, spelt_out
 
 from glimpseworld.agents.motor import Motor
 from glimpseworld.agents.plan_objectives import MotionCost, ReachEmbedding
@@ -28,7 +28,7 @@ class Gaze:
         self.motion = np.zeros((count, 2), np.float32)
 
     def seen(self):
-        observation = {"glimpse": toy_glimpse(self.position), "motion": self.motion, "goal": toy_glimpse(self.goal)}
+        observation = {"glimpse": spelt_out(self.position), "motion": self.motion, "goal": spelt_out(self.goal)}
         return observation, {"step_index": self.steps.copy()}
 
     def step(self, actions):
@@ -42,7 +42,7 @@ class Gaze:
 
 
 def make_agent(config, objective=None, goal="goal", seed=0, count=3):
-    planner = Planner(ToyModel(), EYE, objective or ReachEmbedding(), config)
+    planner = Planner(TrueModel(), EYE, objective or ReachEmbedding(), config)
     return PlannerAgent(planner, count, torch.Generator().manual_seed(seed), goal=goal)
 
 
@@ -77,10 +77,10 @@ def test_a_restored_agent_acts_on_as_if_nothing_had_happened(config):
 def test_a_goal_holds_for_its_episode():
     """Entries that change within an episode, as those of another goal would, are not looked at."""
     agent = make_agent(SEARCHES[1], count=1)
-    seen = {"glimpse": toy_glimpse([[0.0, 0.0]]), "motion": np.zeros((1, 2), np.float32)}
-    begun = agent.act({**seen, "goal": toy_glimpse([[0.2, 0.0]])}, {"step_index": np.array([0])})
-    still = agent.act({**seen, "goal": toy_glimpse([[-0.2, 0.0]])}, {"step_index": np.array([1])})
-    fresh = agent.act({**seen, "goal": toy_glimpse([[-0.2, 0.0]])}, {"step_index": np.array([0])})
+    seen = {"glimpse": spelt_out([[0.0, 0.0]]), "motion": np.zeros((1, 2), np.float32)}
+    begun = agent.act({**seen, "goal": spelt_out([[0.2, 0.0]])}, {"step_index": np.array([0])})
+    still = agent.act({**seen, "goal": spelt_out([[-0.2, 0.0]])}, {"step_index": np.array([1])})
+    fresh = agent.act({**seen, "goal": spelt_out([[-0.2, 0.0]])}, {"step_index": np.array([0])})
     assert begun[0, 0] > 0.5 and still[0, 0] > 0.5 and fresh[0, 0] < -0.5
 
 
@@ -96,18 +96,18 @@ def test_what_shows_no_goal_is_refused():
 
     with pytest.raises(ValueError, match="Constant takes no goals"):
         make_agent(SEARCHES[0], objective=Constant())
-    with pytest.raises(ValueError, match=r"in the entry 'cue', got entries \['glimpse', 'goal', 'motion'\]"):
+    with pytest.raises(ValueError, match=r"a goal view 'cue' beside \['glimpse', 'goal', 'motion'\]"):
         make_agent(SEARCHES[0], goal="cue").act(*Gaze().seen())
 
 
 def test_it_turns_an_object_to_its_goal():
-    model, motor = ToyModel("rotation"), Motor("rotation", (np.pi / 4,))
+    model, motor = TrueModel("rotation"), Motor("rotation", (np.pi / 4,))
     planner = Planner(model, motor, ReachEmbedding(), PlannerConfig("jump", candidates=512, horizon=4))
     agent = PlannerAgent(planner, 4, torch.Generator().manual_seed(0))
     now, goal = Rotation.random(4, random_state=0), Rotation.random(4, random_state=1)
     motion = np.tile(np.float32([0, 0, 0, 1]), (4, 1))
     for step in range(6):
-        observation = {"glimpse": toy_glimpse(now.as_quat()), "goal": toy_glimpse(goal.as_quat()), "motion": motion}
+        observation = {"glimpse": spelt_out(now.as_quat()), "goal": spelt_out(goal.as_quat()), "motion": motion}
         turn = Rotation.from_rotvec(agent.act(observation, {"step_index": np.full(4, step)}) * np.pi / 4)
         now, motion = now * turn, turn.as_quat().astype(np.float32)
     assert np.degrees((now.inv() * goal).magnitude()).max() < 6

@@ -95,8 +95,10 @@ def test_where_success_does_not_end_the_episode_it_stays():
     assert np.abs(eye.position[0] - [0.6, 0]).max() < 0.3
 
 
-def test_without_predictions_it_covers_the_field():
-    eye = Eye(searcher(shown_at((0.6, 0.0), (0.0, 0.6)), sharpness=0.0, radius=0.3), [[1, 0]], [(0.8, -0.9)])
+@pytest.mark.parametrize("ends", [True, False])
+def test_without_predictions_it_covers_the_field(ends):
+    agent = searcher(shown_at((0.6, 0.0), (0.0, 0.6)), sharpness=0.0, radius=0.3, ends=ends)
+    eye = Eye(agent, [[1, 0]], [(0.8, -0.9)])
     seen = [eye.position[0].copy()]
     for _ in range(24):
         eye.step()
