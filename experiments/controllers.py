@@ -25,7 +25,13 @@ from ..world_model.motion import compose
 from .control_episodes import play_episodes
 from .control_settings import ControlSetting
 from .control_tasks import ControlTask, TaskKind
-from .goal_controllers import belief_agent, inverse_agent, planner_agent, random_return_agent
+from .goal_controllers import (
+    belief_agent,
+    inverse_agent,
+    path_integrator_agent,
+    planner_agent,
+    random_return_agent,
+)
 from .reading_controllers import Gaze, classifying_agent, search_agent
 from .worlds import make_agent
 
@@ -191,6 +197,12 @@ CONTROLLERS: dict[str, Controller] = {
         needs_model=True,
     ),
     "dead-reckoning": Controller(_dead_reckoning, "composes the motions and goes straight back", ("homing",)),
+    "path-integrator": Controller(
+        path_integrator_agent, "goes home by motions and by what it sees", ("homing",), needs_model=True
+    ),
+    "path-integrator-no-motions": Controller(
+        partial(path_integrator_agent, motions=False), "the same by what it sees alone", ("homing",), needs_model=True
+    ),
     "gaze-random": _reader("random", "reads the class from the mean of z, looks at random"),
     "gaze-saliency": _reader("saliency", "the same, looks by saliency", worlds=("saccade",), privileged=True),
     "gaze-coverage": _reader("coverage", "the same, looks where it has not been"),

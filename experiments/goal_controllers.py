@@ -1,4 +1,4 @@
-"""The control benchmark's agents that are shown a goal view: planners, the inverse model, beliefs, and their rivals."""
+"""The control benchmark's agents that look for a goal or for home: planners, inverse model, beliefs, path integrator."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..agents.belief import BeliefSettings, rotation_hypotheses, translation_hypotheses
 from ..agents.goal_agent import GoalAgent, GoalSettings, RandomReturnAgent
 from ..agents.inverse import InverseAgent, InverseModel, fit_inverse
+from ..agents.path_integrator import PathIntegratorAgent, PathIntegratorConfig
 from ..agents.plan_objectives import ReachEmbedding
 from ..agents.planner import Planner, PlannerConfig
 from ..agents.planning_agent import PlannerAgent
@@ -79,6 +80,30 @@ def belief_agent(setting: ControlSetting, *, predictor: bool = True, others: boo
         inverse=_inverse_model(setting) if others else None,
         curve=_similarity(setting) if others else None,
         goal=_goal(setting),
+    )
+
+
+def path_integrator_agent(setting: ControlSetting, *, motions: bool = True) -> Agent:
+    """Return an agent that goes home by motions and vision together; without `motions`, by vision alone.
+
+    It is told how far motions err, as an animal knows its own body: a tenth of an image unit or radian in each
+    component where they are those commanded, hardly at all where they are those realised.
+    """
+    model, motor = setting.require_model(), setting.motor
+    exact = setting.world.motion_signal == "realised"
+    config = PathIntegratorConfig(
+        motion_std=0.01 if exact else 0.1,
+        radius=_tolerance(setting),
+        spread=torch.pi if setting.task.world == "rotation" else 2 * setting.reach,
+    )
+    device = next(model.parameters()).device
+    return PathIntegratorAgent(
+        model,
+        motor,
+        setting.num_envs,
+        torch.Generator(device).manual_seed(setting.seed),
+        config=config if motions else config.without_motion(),
+        curve=_similarity(setting),
     )
 
 

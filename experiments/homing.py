@@ -41,7 +41,7 @@ from ..agents.motor import Motor
 from ..agents.path_integrator import DeadReckoningAgent, PathIntegratorAgent, PathIntegratorConfig
 from ..agents.scripted import Agent, RandomAgent
 from ..agents.similarity import SimilarityCurve, calibrate_stop, fit_similarity, pairs_of_views
-from ..envs.core import MotionSignal, Rows, World
+from ..envs.core import MotionSignal, World
 from ..envs.environment import GlimpseVectorEnv
 from ..envs.homing import Homing
 from ..envs.object_rotation import ObjectRotationWorld
@@ -102,15 +102,6 @@ class HomingConfig:
                 "expected episodes, steps and imposed of at least 1, noise of at least 0, and an agent, got "
                 f"{self.episodes}, {self.steps}, {self.imposed}, {self.noise} and {self.agents}"
             )
-
-
-class EndlessHoming(Homing):
-    """`Homing` that does not end at success, so that agents have to know when they are there."""
-
-    def score(self, rows: Rows, actions: np.ndarray, world: World) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rewards; nothing terminates."""
-        rewards, success = super().score(rows, actions, world)
-        return rewards, np.zeros_like(success)
 
 
 def main(arguments: list[str]) -> None:
@@ -262,7 +253,7 @@ def _distances(
 ) -> np.ndarray:
     """Return the distances to home, degrees or image units, after each of the agent's motions: (episodes, steps)."""
     scale = pose_scale(world.motion_kind)
-    task = EndlessHoming(imposed=imposed, tolerance=0.0, scale=scale, reward="sparse", step_cost=0.0)
+    task = Homing(imposed=imposed, tolerance=0.0, scale=scale, reward="sparse", step_cost=0.0, ends="time")
     bare = GlimpseVectorEnv(world, task, num_envs=config.episodes)
     envs = MotionNoise(bare, noise) if noise else bare
     agent = make(config.episodes)

@@ -8,26 +8,15 @@ import pytest
 import torch
 
 from glimpseworld.agents.path_integrator import DeadReckoningAgent, PathIntegratorConfig
-from glimpseworld.envs.environment import GlimpseVectorEnv
 from glimpseworld.envs.saccade import SaccadeWorld
 from glimpseworld.experiments import homing as measured
 from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, TrainConfig, model_config
-from glimpseworld.experiments.homing import EndlessHoming, HomingConfig, homing, homing_table
+from glimpseworld.experiments.homing import HomingConfig, homing, homing_table
 from glimpseworld.experiments.worlds import half_glimpse, motor_of
 from glimpseworld.world_model.build import new_model
 from glimpseworld.world_model.checkpoint import CheckpointError
 
 FEW = PathIntegratorConfig(particles=64)
-
-
-def test_nothing_ends_at_home(toy_images):
-    task = EndlessHoming(imposed=1, tolerance=0.1, scale=1.0, reward="sparse", step_cost=0.0)
-    envs = GlimpseVectorEnv(SaccadeWorld(toy_images, glimpse_size=8), task, num_envs=3)
-    envs.reset(seed=0)
-    envs.step(np.zeros((3, 2)))
-    for _ in range(3):
-        _, rewards, terminated, truncated, info = envs.step(task.oracle_actions(envs.world))
-    assert not (terminated | truncated).any() and info["success"].all() and (rewards == 1).all()
 
 
 def test_distances_are_those_after_own_motions(toy_images):
