@@ -1,4 +1,4 @@
-"""The control benchmark's agents that look for a goal or for home: planners, inverse model, beliefs, path integrator."""
+"""The control benchmark's agents that look for a goal or for home: planners, beliefs, path integrator, and rivals."""
 
 from __future__ import annotations
 
