@@ -76,12 +76,6 @@ class ControlSetting:
         return self.world.reach
 
     @property
-    def half_glimpse(self) -> float:
-        """Half the side of what a glimpse sees, image units."""
-        assert isinstance(self.world, SaccadeWorld)
-        return self.world.fovea.field / self.world.images.side
-
-    @property
     def num_envs(self) -> int:
         """B, rows in lockstep."""
         return self.playground.num_envs

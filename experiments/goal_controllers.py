@@ -18,6 +18,7 @@ from ..agents.planning_agent import PlannerAgent
 from ..agents.scripted import Agent
 from ..agents.similarity import SimilarityCurve, calibrate_stop, fit_similarity, pairs_of_views
 from .control_settings import ControlSetting
+from .worlds import half_glimpse
 
 PLANS = {
     "jump": PlannerConfig(method="jump", candidates=512, horizon=4, iterations=3),
@@ -115,7 +116,9 @@ def _goal(setting: ControlSetting) -> str:
 def _tolerance(setting: ControlSetting) -> float:
     """Return the distance that counts as success, in radians or image units; half a glimpse where that is a box."""
     if setting.task.kind == "search":
-        return setting.half_glimpse
+        half = half_glimpse(setting.world)
+        assert half is not None  # search is in the world of saccades
+        return half
     tolerance = setting.tolerance
     return torch.pi * tolerance / 180 if setting.task.world == "rotation" else tolerance
 
