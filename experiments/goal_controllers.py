@@ -17,6 +17,7 @@ from ..agents.planner import Planner, PlannerConfig
 from ..agents.planning_agent import PlannerAgent
 from ..agents.scripted import Agent
 from ..agents.similarity import SimilarityCurve, calibrate_stop, fit_similarity, pairs_of_views
+from ..envs.saccade import SaccadeWorld
 from .control_settings import ControlSetting
 from .worlds import half_glimpse
 
@@ -116,9 +117,8 @@ def _goal(setting: ControlSetting) -> str:
 def _tolerance(setting: ControlSetting) -> float:
     """Return the distance that counts as success, in radians or image units; half a glimpse where that is a box."""
     if setting.task.kind == "search":
-        half = half_glimpse(setting.world)
-        assert half is not None  # search is in the world of saccades
-        return half
+        assert isinstance(setting.world, SaccadeWorld)
+        return half_glimpse(setting.world)
     tolerance = setting.tolerance
     return torch.pi * tolerance / 180 if setting.task.world == "rotation" else tolerance
 
