@@ -7,7 +7,8 @@ import numba
 import numpy as np
 import pytest
 
-from glimpseworld.envs.kernels import kernel, prefetch
+from glimpseworld.envs.foveae_kernels import prefetch
+from glimpseworld.envs.kernels import kernel
 
 
 def first(numbers):
