@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..world_model.motion import MotionKind
 from ..world_model.motion_tensors import size_of
 from .class_reader import ClassReader, entropy
+from .disagreement import disagreement
 from .planner import Futures, PlanObjective, motions_reached
 
 When = Literal["end", "any", "all"]
@@ -171,10 +172,9 @@ class Disagreement(Addend):
     def score(self, futures: Futures) -> Tensor:
         """Return (n, K)."""
         jumps = motions_reached(self.kind, futures.ahead).flatten(1, 2)
-        mean = torch.zeros_like(futures.predictions, dtype=torch.float32).flatten(1, 2)  # (n, K H, P)
-        for predict in self.members:
-            mean += F.normalize(predict(futures.z, futures.motions, jumps).float(), dim=-1) / len(self.members)
-        return (1 - mean.square().sum(dim=-1)).unflatten(1, futures.ahead.shape[1:3]).mean(dim=-1)
+        members = [F.normalize(member(futures.z, futures.motions, jumps).float(), dim=-1) for member in self.members]
+        apart = disagreement(torch.stack(members, dim=1))  # (n, K H)
+        return apart.unflatten(1, futures.ahead.shape[1:3]).mean(dim=-1)
 
 
 def dropped(predict: Predict, samples: int, rate: float, generator: torch.Generator) -> Sequence[Predict]:
