@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..world_model.motion_tensors import relative, rotation_vector
+from ..world_model.motion_tensors import relative
 from ..world_model.protocol import WorldModel
 from .belief import BeliefSettings, GoalBelief
 from .context import Context
@@ -93,7 +93,7 @@ class GoalAgent:
         here = self.context.here()
         left = torch.from_numpy(np.maximum(self.steps - info["step_index"], 1)).to(here.device)
         ways = relative(self.motor.kind, here[:, None], self.belief.hypotheses[None])
-        within = steps_needed(self.motor, ways) <= left[:, None]
+        within = self.motor.steps(ways) <= left[:, None]
         within |= ~within.any(dim=1, keepdim=True)  # else whatever is out of reach is approached
         pose, _ = self.belief.peak(within)
         if self.settings.explore:
@@ -114,7 +114,7 @@ class GoalAgent:
     def _most_similar(self, here: Tensor, left: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the visited pose (B, A) most like the goal, how much (B,), and whether it is time to return (B,)."""
         pose, similarity = most_similar(self.context, self.goals)
-        needed = steps_needed(self.motor, relative(self.motor.kind, here, pose)).ceil().clamp(min=1)
+        needed = self.motor.steps(relative(self.motor.kind, here, pose)).ceil().clamp(min=1)
         return pose, similarity, needed >= left
 
     def state(self) -> dict[str, np.ndarray]:
@@ -163,7 +163,7 @@ class RandomReturnAgent:
         self.context.observe(observation["glimpse"], observation["motion"], first)
         here = self.context.here()
         back = relative(self.motor.kind, here, most_similar(self.context, self.goals)[0])
-        needed = steps_needed(self.motor, back).ceil().cpu().numpy()
+        needed = self.motor.steps(back).ceil().cpu().numpy()
         # One more random motion takes a step, and up to one more to undo.
         due = self.steps - info["step_index"] < needed + 2
         drawn = self._rng.uniform(-1.0, 1.0, (len(here), self.motor.action_size))
@@ -186,9 +186,3 @@ def most_similar(context: Context, goals: Goals) -> tuple[Tensor, Tensor]:
     held = (torch.arange(count) < context.held[:, None]).to(likeness.device)
     similarity, best = likeness.masked_fill(~held, -2.0).max(dim=1)
     return context.pose[torch.arange(len(best), device=best.device), best], similarity
-
-
-def steps_needed(motor: Motor, motions: Tensor) -> Tensor:
-    """Return how many actions, not in whole numbers, carry out `motions` (..., M) the straight way, (...)."""
-    straight = motions if motor.kind == "translation" else rotation_vector(motions)
-    return (straight / torch.tensor(motor.unit, dtype=straight.dtype, device=straight.device)).abs().amax(dim=-1)

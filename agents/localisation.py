@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from ..world_model.motion import MotionKind, check_motion_dim
-from ..world_model.motion_tensors import compose, identity_like, relative, rotation_from_vector, rotation_vector
+from ..world_model.motion_tensors import (
+    as_vectors,
+    compose,
+    from_vectors,
+    identity_like,
+    relative,
+    rotation_from_vector,
+)
 
 _MODES = 32
 """Heaviest particles that are tried as the place to start climbing from."""
@@ -83,7 +90,7 @@ class PoseFilter:
         """
         particles, size = self.pose.shape[1:]
         components = size if self.kind == "translation" else 3
-        error = self._as_motions(self._std * self._normal(particles, components))
+        error = from_vectors(self.kind, self._std * self._normal(particles, components))
         elsewhere = self._drawn_anywhere(particles)
         offset = torch.rand((), generator=self._generator, device=self.pose.device)
         self._resample(torch.nonzero(moved & ~first)[:, 0], offset)
@@ -121,7 +128,7 @@ class PoseFilter:
             near, way = self._nearness(best[:, None], pose, radius)
             share = near[:, 0] * weights
             step = (way[:, 0] * share[..., None]).sum(1) / share.sum(1, keepdim=True)
-            best = compose(self.kind, best, self._as_motions(step))
+            best = compose(self.kind, best, from_vectors(self.kind, step))
         return best
 
     def state(self) -> dict[str, np.ndarray]:
@@ -140,7 +147,7 @@ class PoseFilter:
         """Return the Gaussian weights (n, m, K) of `b` (n, K, A) seen from `a` (n, m, A), and the ways there."""
         count, candidates, particles = len(a), a.shape[1], b.shape[1]
         wide = (count, candidates, particles, a.shape[2])
-        way = self._as_vectors(relative(self.kind, a[:, :, None].expand(wide), b[:, None].expand(wide)))
+        way = as_vectors(self.kind, relative(self.kind, a[:, :, None].expand(wide), b[:, None].expand(wide)))
         return torch.exp(-0.5 * (way.norm(dim=-1) / radius) ** 2), way
 
     def _resample(self, rows: Tensor, offset: Tensor) -> None:
@@ -164,9 +171,3 @@ class PoseFilter:
 
     def _normal(self, count: int, size: int) -> Tensor:
         return torch.randn(count, size, generator=self._generator, device=self.pose.device)
-
-    def _as_motions(self, vectors: Tensor) -> Tensor:
-        return vectors if self.kind == "translation" else rotation_from_vector(vectors)
-
-    def _as_vectors(self, motions: Tensor) -> Tensor:
-        return motions if self.kind == "translation" else rotation_vector(motions)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..world_model.motion import MotionKind, check_motion_dim
-from ..world_model.motion_tensors import rotation_from_vector, rotation_vector
+from ..world_model.motion_tensors import as_vectors, from_vectors
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,23 @@ class Motor:
 
     def motions(self, actions: Tensor) -> Tensor:
         """Return the motions (..., M) that `actions` (..., A) in [-1, 1] command."""
-        scaled = actions * torch.tensor(self.unit, dtype=actions.dtype, device=actions.device)
-        return scaled if self.kind == "translation" else rotation_from_vector(scaled)
+        return from_vectors(self.kind, actions * self._unit_like(actions))
 
     def actions(self, motions: Tensor) -> Tensor:
         """Return the actions (..., A) that lead as far as one can along the straight way of `motions` (..., M).
 
         Longer ones are scaled as a whole, so that the direction stays.
         """
-        straight = motions if self.kind == "translation" else rotation_vector(motions)
-        actions = straight / torch.tensor(self.unit, dtype=motions.dtype, device=motions.device)
+        actions = as_vectors(self.kind, motions) / self._unit_like(motions)
         return actions / actions.abs().amax(dim=-1, keepdim=True).clamp(min=1)
+
+    def steps(self, motions: Tensor) -> Tensor:
+        """Return how many actions, not in whole numbers, carry out `motions` (..., M) the straight way, (...)."""
+        return (as_vectors(self.kind, motions) / self._unit_like(motions)).abs().amax(dim=-1)
 
     def draw(self, count: int, generator: torch.Generator, *, device: torch.device | str = "cpu") -> Tensor:
         """Return (count, A) actions uniform in [-1, 1]."""
         return 2 * torch.rand(count, self.action_size, generator=generator, device=device) - 1
+
+    def _unit_like(self, tensor: Tensor) -> Tensor:
+        return torch.tensor(self.unit, dtype=tensor.dtype, device=tensor.device)

@@ -79,11 +79,20 @@ def rotation_vector(quaternions: Tensor) -> Tensor:
     return axis * torch.where(sine > 1e-7, angle / sine.clamp(min=1e-12), 2 / cosine.clamp(min=1e-7))
 
 
+def as_vectors(kind: MotionKind, motions: Tensor) -> Tensor:
+    """Return `motions` (..., A) as vectors that scale along the straight way: translations as they are, else log(q)."""
+    return motions if kind == "translation" else rotation_vector(motions[..., :4])
+
+
+def from_vectors(kind: MotionKind, vectors: Tensor) -> Tensor:
+    """Return the motions of `as_vectors`; colours are not among them."""
+    return vectors if kind == "translation" else rotation_from_vector(vectors)
+
+
 def size_of(kind: MotionKind, motions: Tensor) -> Tensor:
     """Return how large `motions` (..., A) are, (...): radians of rotations, image units of translations.
 
     Colours and zoom do not count.
     """
-    if kind == "translation":
-        return motions[..., :2].norm(dim=-1)
-    return rotation_vector(motions[..., :4]).norm(dim=-1)
+    vectors = as_vectors(kind, motions)
+    return (vectors[..., :2] if kind == "translation" else vectors).norm(dim=-1)
