@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ..world_model.checkpoint import CheckpointError, write_csv, write_json, write_text
+from ..world_model.checkpoint import saving, write_csv, write_json, write_text
 from .aggregate import aggregate, comparison_tables, require_alike
 from .compare_figures import comparison_figures
 from .galleries import gallery_figures
@@ -139,12 +139,10 @@ def collect(grid: Grid, runs: list[GridRun]) -> dict[str, Any]:
 
 def _keep(results: dict[str, Any], out: Path) -> None:
     """Write `results.json`, `.csv` and `.md`, each so that a reader sees the old file or the new one."""
-    try:
+    with saving(f"the results to {out}"):
         write_json(out / "results.json", results)
         write_csv(out / "results.csv", _csv_rows(results))
         write_text(out / "results.md", _page(results))
-    except OSError as error:
-        raise CheckpointError(f"cannot write the results to {out}: {error}. Free some space") from error
 
 
 def _csv_rows(results: dict[str, Any]) -> Iterator[list[Any]]:

@@ -23,7 +23,7 @@ from typing import Any
 
 import tyro
 
-from ..world_model.checkpoint import CheckpointError, write_json, write_text
+from ..world_model.checkpoint import CheckpointError, saving, write_json, write_text
 from ..world_model.protocol import WorldModel
 from .control_cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .control_episodes import Episodes, play_episodes
@@ -201,17 +201,13 @@ def _agent_results(
 
 def keep(results: dict[str, Any], folder: Path) -> None:
     """Write results, tables and figures, each so that a reader sees the old file or the new one."""
-    try:
+    with saving(f"the results to {folder}"):
         write_json(folder / "results.json", results)
         write_text(folder / "results.csv", results_csv(results))
         write_text(folder / "results.md", control_tables(results) + "\n")
-    except OSError as error:
-        raise CheckpointError(f"cannot write the results to {folder}: {error}. Free some space") from error
     control_figures(results, folder)
 
 
 def _save(path: Path, value: Any) -> None:
-    try:
+    with saving(str(path)):
         write_json(path, value)
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error}. Free some space") from error

@@ -65,7 +65,7 @@ from tqdm import tqdm
 from ..envs.core import World
 from ..envs.object_rotation import RotationRange
 from ..world_model.build import build_model, model_settings
-from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.checkpoint import saving, write_json
 from ..world_model.probes import feature_std, rankme
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
@@ -179,11 +179,9 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
         results["controls"] = _run(controls, bar)
     results["seconds"] = round(time.monotonic() - began, 1)
     json_path, figure_path = result_paths(config.run, config.split, condition)
-    try:
+    with saving(f"the results to {config.run}"):
         write_json(json_path, results)
         evaluation_figure(results, figure_path)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the results to {config.run}: {error}. Free some space") from error
     return results
 
 

@@ -48,7 +48,7 @@ from ..envs.object_rotation import ObjectRotationWorld
 from ..envs.saccade import SaccadeWorld
 from ..envs.tasks import pose_scale
 from ..envs.wrappers import MotionNoise
-from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.checkpoint import saving, write_json
 from ..world_model.protocol import WorldModel
 from .aggregate import table, wilson_interval
 from .config import TrainConfig, make_world
@@ -155,12 +155,10 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
             runs[name] = _distances(world, make, k, noise, config)
         results["results"][f"{noise:g}"][str(k)] = _scored(runs, results["radius"], results["glimpse"])
     out = config.out or config.run
-    try:
+    with saving(f"the results to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "homing.json", results)
         homing_figure(results, out / "homing.png")
-    except OSError as error:
-        raise CheckpointError(f"cannot write the results to {out}: {error}. Free some space") from error
     return results
 
 

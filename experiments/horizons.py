@@ -27,7 +27,7 @@ from ..agents.planner import motions_reached
 from ..agents.rollout import Rollout
 from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
-from ..world_model.checkpoint import CheckpointError, write_json
+from ..world_model.checkpoint import saving, write_json
 from ..world_model.motion import MotionKind
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
@@ -187,11 +187,9 @@ def horizons(config: HorizonsConfig) -> dict[str, Any]:
         "ways": {name: measure(paths, way, config.seed) for name, way in ways.items()},
     }
     json_path, figure_path = result_paths(config)
-    try:
+    with saving(f"the results to {config.run}"):
         write_json(json_path, results)
         horizons_figure(results, figure_path)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the results to {config.run}: {error}. Free some space") from error
     return results
 
 

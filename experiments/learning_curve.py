@@ -23,7 +23,7 @@ import gymnasium as gym
 import numpy as np
 
 from ..agents.scripted import Agent
-from ..world_model.checkpoint import CheckpointError, write_csv
+from ..world_model.checkpoint import saving, write_csv
 
 COLUMNS = (
     "steps",
@@ -87,7 +87,5 @@ def write_curve(folder: Path, rows: list[dict[str, float]]) -> None:
     Raises:
         CheckpointError: if it cannot be written.
     """
-    try:
+    with saving(str(folder / "curve.csv")):
         write_csv(folder / "curve.csv", [COLUMNS, *([f"{row[name]:.10g}" for name in COLUMNS] for row in rows)])
-    except OSError as error:
-        raise CheckpointError(f"cannot write {folder / 'curve.csv'}: {error}. Free some space") from error

@@ -35,7 +35,7 @@ from ..agents.sb3 import GlimpseVecEnv
 from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.build import build_model
-from ..world_model.checkpoint import CheckpointError, latest_checkpoint, write_json
+from ..world_model.checkpoint import CheckpointError, latest_checkpoint, saving, write_json
 from ..world_model.learner import Learner, LearnerConfig
 from ..world_model.protocol import WorldModel
 from ..world_model.replay import SequenceReplay
@@ -187,12 +187,10 @@ def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, world:
 
 def _require_settings(config: PolicyConfig, folder: Path) -> None:
     """Write the settings into a new folder; raise CheckpointError if it holds those of another policy."""
-    try:
+    with saving(f"to {folder}", "Free some space and start again"):
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.json").exists():
             write_json(folder / "config.json", asdict(config))
-    except OSError as error:
-        raise CheckpointError(f"cannot write to {folder}: {error}. Free some space and start again") from error
     found, wanted = asdict(load_policy_config(folder)), asdict(config)
     differing = [name for name in wanted if name != "folder" and found[name] != wanted[name]]
     if differing:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ..world_model.checkpoint import CheckpointError, write_csv, write_json
+from ..world_model.checkpoint import saving, write_csv, write_json
 from .aggregate import table
 from .learning_curve import COLUMNS, read_curve
 from .policies import train_policy
@@ -131,7 +131,7 @@ def curves_table(results: dict[str, Any]) -> str:
 
 def _keep(results: dict[str, Any], out: Path) -> None:
     """Write `curves.json`, `curves.csv` and `curves.png`, each so that a reader sees the old file or the new one."""
-    try:
+    with saving(f"the curves to {out}"):
         write_json(out / "curves.json", results)
         rows = [
             [run["on"], run["seed"], *(row[name] for name in COLUMNS)]
@@ -140,8 +140,6 @@ def _keep(results: dict[str, Any], out: Path) -> None:
         ]
         write_csv(out / "curves.csv", [["on", "seed", *COLUMNS], *rows])
         _draw(results, out / "curves.png")
-    except OSError as error:
-        raise CheckpointError(f"cannot write the curves to {out}: {error}. Free some space") from error
 
 
 def _draw(results: dict[str, Any], path: Path) -> None:

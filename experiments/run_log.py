@@ -34,7 +34,7 @@ import threading
 import warnings
 from pathlib import Path
 
-from ..world_model.checkpoint import CheckpointError, write_csv
+from ..world_model.checkpoint import CheckpointError, saving, write_csv
 
 COLUMNS = (
     "step",
@@ -97,11 +97,8 @@ class RunLog:
         """
         unknown = set(row) - set(COLUMNS)
         assert not unknown, f"undocumented metrics {unknown}"
-        try:
-            with self._path.open("a", newline="") as file:
-                csv.writer(file).writerow([_cell(row.get(name)) for name in COLUMNS])
-        except OSError as error:
-            raise CheckpointError(f"cannot write {self._path}: {error}. Free some space, then --resume") from error
+        with saving(str(self._path), "Free some space, then --resume"), self._path.open("a", newline="") as file:
+            csv.writer(file).writerow([_cell(row.get(name)) for name in COLUMNS])
         if self._writer is None:
             return
         try:

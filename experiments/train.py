@@ -19,7 +19,14 @@ from ..agents.rollout import Rollout
 from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
 from ..world_model.build import build_model, model_settings, new_model
-from ..world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint, write_json
+from ..world_model.checkpoint import (
+    CheckpointError,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    saving,
+    write_json,
+)
 from ..world_model.learner import Learner
 from ..world_model.motion import MotionKind
 from ..world_model.paths import Paths, draw_paths
@@ -343,12 +350,8 @@ def new_run_folder(root: Path, name: str, seed: int) -> Path:
 
 def save_config(config: TrainConfig, folder: Path) -> None:
     """Write `config.json`, which `load_config` reads."""
-    try:
+    with saving(str(folder / "config.json"), "Free some space and start again"):
         write_json(folder / "config.json", asdict(config))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {folder / 'config.json'}: {error}. Free some space and start again"
-        ) from error
 
 
 def load_config(folder: Path) -> TrainConfig:

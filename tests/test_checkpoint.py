@@ -16,6 +16,7 @@ from glimpseworld.world_model.checkpoint import (
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
+    saving,
     write_csv,
     write_json,
     write_text,
@@ -178,3 +179,11 @@ def test_text_is_written_whole_and_byte_for_byte(tmp_path):
         write_text(tmp_path / "a.md", "half of it \ud800")
     assert (tmp_path / "a.md").read_text(encoding="utf-8") == "0.5 – 0.6\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.md"]
+
+
+def test_a_full_disk_is_told_with_what_could_not_be_written_and_the_way_out():
+    told = r"cannot write the curves: no space left\. Free some space and go on"
+    with pytest.raises(CheckpointError, match=told), saving("the curves", "Free some space and go on"):
+        raise OSError("no space left")
+    with pytest.raises(ValueError, match="another"), saving("the curves"):
+        raise ValueError("another")

@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,15 @@ def latest_checkpoint(root: Path) -> Path | None:
     """Return the newest complete checkpoint below `root`, or None."""
     found = list_checkpoints(root)
     return found[-1] if found else None
+
+
+@contextmanager
+def saving(what: str, way_out: str = "Free some space") -> Iterator[None]:
+    """Turn an OSError of the block, which writes `what`, into a CheckpointError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"cannot write {what}: {error}. {way_out}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
