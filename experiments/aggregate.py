@@ -77,6 +77,12 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def share(flags: Any) -> dict[str, float]:
+    """Return the share of (n,) bools that are true: `value`, and `low` and `high`, Wilson's 95 % interval."""
+    low, high = wilson_interval(int(np.sum(flags)), len(flags))
+    return {"value": float(np.mean(flags)), "low": low, "high": high}
+
+
 def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
     """Return the ends of Wilson's interval (1927) of a share, 95 % unless `z` says otherwise."""
     share, spread = successes / count, z**2 / count

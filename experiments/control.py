@@ -23,11 +23,11 @@ from typing import Any
 
 import tyro
 
-from ..world_model.checkpoint import CheckpointError, saving, write_json, write_text
+from ..world_model.checkpoint import CheckpointError, saving, write_csv, write_json, write_text
 from ..world_model.protocol import WorldModel
 from .control_cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .control_episodes import Episodes, play_episodes
-from .control_report import control_figures, control_tables, results_csv
+from .control_report import control_figures, control_tables, results_rows
 from .control_scores import differences, distance_curve, pooled, require_paired, scores_of
 from .control_tasks import ControlTask, Playground, task_named
 from .controllers import CONTROLLERS, ControlSetting
@@ -203,7 +203,7 @@ def keep(results: dict[str, Any], folder: Path) -> None:
     """Write results, tables and figures, each so that a reader sees the old file or the new one."""
     with saving(f"the results to {folder}"):
         write_json(folder / "results.json", results)
-        write_text(folder / "results.csv", results_csv(results))
+        write_csv(folder / "results.csv", results_rows(results))
         write_text(folder / "results.md", control_tables(results) + "\n")
     control_figures(results, folder)
 

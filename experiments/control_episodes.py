@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from ..agents.scripted import Agent
@@ -52,26 +53,28 @@ class Episodes:
         return cls(success, distance, reward, kept["fingerprint"], kept["decision_ms"])
 
 
-def play_episodes(envs: GlimpseVectorEnv, agent: Agent, steps: int, episodes: int, seed: int) -> Episodes:
+def play_episodes(envs: gym.vector.VectorEnv, agent: Agent, steps: int, episodes: int, seed: int) -> Episodes:
     """Play episodes 0 to N - 1 of `seed`, the rows of `envs` in lockstep, block after block.
 
     Args:
-        envs: Of B rows, whose episodes end by time, after `steps` motions or more. Rows of the last block that are
-            beyond N are played and left out.
+        envs: Of this package, which may be wrapped; B rows, whose episodes end by time, after `steps` motions or more.
+            Rows of the last block that are beyond N are played and left out.
         agent: Made for B rows.
         steps: T.
         episodes: N.
         seed: Which episodes.
     """
-    rows = envs.num_envs
+    rows, core = envs.num_envs, envs.unwrapped
+    assert isinstance(core, GlimpseVectorEnv)
     success, reward = np.zeros((episodes, steps), dtype=bool), np.zeros((episodes, steps))
     distance = np.zeros((episodes, steps + 1))
     digest, spent, measured = hashlib.sha256(), 0.0, True
     for start in range(0, episodes, rows):
         block, kept = slice(start, min(start + rows, episodes)), slice(0, min(rows, episodes - start))
         first = SEEDS_APART * seed + start
-        observation, info = envs.reset(seed=list(range(first, first + rows)))
-        _update(digest, envs.state(), kept)
+        seeds = list(range(first, first + rows))
+        observation, info = envs.reset(seed=seeds)  # pyright: ignore[reportArgumentType]
+        _update(digest, core.state(), kept)
         measured = "distance" in info
         if measured:
             distance[block, 0] = info["distance"][kept]

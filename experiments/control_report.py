@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +81,16 @@ def _legend(results: Mapping[str, Any]) -> str:
     )
 
 
-def results_csv(results: Mapping[str, Any]) -> str:
-    """Return a row for each task, agent, model (or "all") and measure: value, low, high."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["task", "agent", "model", "measure", "value", "low", "high"])
+def results_rows(results: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """Yield a row of titles, then one for each task, agent, model (or "all") and measure: value, low, high."""
+    yield ["task", "agent", "model", "measure", "value", "low", "high"]
     for task, found in results["tasks"].items():
         for agent, own in found["agents"].items():
             against = {f"{name}_minus_{results['reference']}": score for name, score in own["difference"].items()}
             members = {**own["by_model"], "all": own["scores"] | against}
             for model, scores in members.items():
                 for name, score in scores.items():
-                    writer.writerow([task, agent, model, name, score["value"], score["low"], score["high"]])
-    return text.getvalue()
+                    yield [task, agent, model, name, score["value"], score["low"], score["high"]]
 
 
 def control_figures(results: Mapping[str, Any], out: Path) -> None:
@@ -109,9 +104,9 @@ def _colors() -> dict[str, Any]:
     """Return the colour of each agent, alike in all figures and whoever else takes part."""
     from matplotlib import colormaps
 
-    palette = colormaps["tab20"].colors  # pyright: ignore[reportAttributeAccessIssue]
-    order = [*range(0, 20, 2), *range(1, 20, 2)]  # the dark ones first
-    return {name: palette[order[i % 20]] for i, name in enumerate(CONTROLLERS)}
+    found = [colormaps[name].colors for name in ("tab20", "tab20b")]  # pyright: ignore[reportAttributeAccessIssue]
+    palette = [*found[0][::2], *found[0][1::2], *found[1]]  # the ten that differ most first
+    return {name: palette[i % len(palette)] for i, name in enumerate(CONTROLLERS)}
 
 
 def _panels(count: int, height: float) -> tuple[Any, list[Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .aggregate import bootstrap_interval, interval, wilson_interval
+from .aggregate import bootstrap_interval, interval, share
 from .control_episodes import Episodes
 from .control_tasks import ControlTask
 
@@ -111,8 +111,7 @@ def _return(episodes: Episodes) -> np.ndarray:
 
 
 def _share(flags: np.ndarray) -> Score:
-    low, high = wilson_interval(int(flags.sum()), len(flags))
-    return {"value": float(flags.mean()), "low": low, "high": high, "over": "episodes"}
+    return {**share(flags), "over": "episodes"}
 
 
 def _score(values: np.ndarray, statistic: Callable[..., Any]) -> Score:

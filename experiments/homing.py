@@ -50,8 +50,9 @@ from ..envs.tasks import pose_scale
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.protocol import WorldModel
-from .aggregate import table, wilson_interval
+from .aggregate import share, table
 from .config import TrainConfig, make_world
+from .control_episodes import play_episodes
 from .report import new_figure, save_figure
 from .train import load_config, load_model
 from .worlds import half_glimpse, motor_of
@@ -254,14 +255,9 @@ def _distances(
     task = Homing(imposed=imposed, tolerance=0.0, scale=scale, reward="sparse", step_cost=0.0, ends="time")
     bare = GlimpseVectorEnv(world, task, num_envs=config.episodes)
     envs = MotionNoise(bare, noise) if noise else bare
-    agent = make(config.episodes)
-    observation, info = envs.reset(seed=1_000_003 * config.seed)
-    found = []
-    for step in range(imposed + config.steps):
-        observation, _, _, _, info = envs.step(agent.act(observation, info))
-        if step >= imposed:
-            found.append(info["distance"].copy())
-    return np.stack(found, axis=1)
+    played = play_episodes(envs, make(config.episodes), imposed + config.steps, config.episodes, config.seed)
+    assert played.distance is not None
+    return played.distance[:, 1 + imposed :]
 
 
 def _scored(runs: dict[str, np.ndarray], radius: float, glimpse: float | None) -> dict[str, Any]:
@@ -269,9 +265,9 @@ def _scored(runs: dict[str, np.ndarray], radius: float, glimpse: float | None) -
     scores: dict[str, Any] = {}
     for name, far in runs.items():
         scores[name] = {
-            "success": _share(far[:, -1] <= radius),
-            "any": _share((far <= radius).any(axis=1)),
-            **({} if glimpse is None else {"glimpse": _share(far[:, -1] <= glimpse)}),
+            "success": share(far[:, -1] <= radius),
+            "any": share((far <= radius).any(axis=1)),
+            **({} if glimpse is None else {"glimpse": share(far[:, -1] <= glimpse)}),
             "median_distance": float(np.median(far[:, -1])),
         }
         if "dead reckoning" in runs and name != "dead reckoning":
@@ -280,12 +276,6 @@ def _scored(runs: dict[str, np.ndarray], radius: float, glimpse: float | None) -
             mean = float(gain.mean())
             scores[name]["gain"] = {"value": mean, "low": mean - half, "high": mean + half}
     return scores
-
-
-def _share(right: Any) -> dict[str, float]:
-    right = np.asarray(right)
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {"value": float(right.mean()), "low": low, "high": high}
 
 
 def _cell(scores: dict[str, float]) -> str:
