@@ -87,7 +87,8 @@ class ModelOptions:
     """Which parts of a seq-JEPA see the motions."""
     objective: Objective = field(default_factory=Objective.plus)
     """What is minimised; for a baseline, what is added to its own losses: the terms on z, and the standardisation of
-    targets where its loss is a cosine."""
+    targets where its loss is a cosine. Where a preset has a contrast of targets, which is a seq-JEPA's, a baseline
+    begins without."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     """The path memory of a seq-JEPA; none with 0 layers."""
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
@@ -106,6 +107,8 @@ class ModelOptions:
         for name, default in (("condition", "both"), ("tokens", "step"), ("context", "transformer")):
             if getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
+        if self.objective == Objective.predictive():
+            object.__setattr__(self, "objective", Objective.plus())
         if self.memory != MemoryConfig():
             raise ValueError(f"only a seq-jepa has a path memory, not {self.method}: leave model.memory out")
         self.baseline.check_effect(self.method)
@@ -246,7 +249,7 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
     cpu = TrainConfig(  # chosen on validation objects: experiments/README.md, "Choosing a recipe"
         learner=LearnerConfig(total_steps=6_000, learning_rate=2.5e-3),
         replay=ReplayOptions(targets=8),
-        model=ModelOptions(objective=replace(Objective.plus(), contrast=2.0, temperature=0.07), predictor_layers=2),
+        model=ModelOptions(objective=Objective.predictive(), predictor_layers=2),
         probe_every=1_000,
         checkpoint_every=1_000,
     )
@@ -257,6 +260,18 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         saccade=SaccadeOptions(images="landscapes"),
         learner=replace(cpu.learner, total_steps=4_000),
     )
+    return {
+        "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
+        "cpu": ("Under forty minutes on two cores: 64 x 64 views, and what was chosen for prediction.", cpu),
+        "quick-saccade": (
+            "Five minutes on two cores: saccades over landscapes, by saliency and inhibition of return.",
+            quick_saccade,
+        ),
+        **_paper_presets(),
+    }
+
+
+def _paper_presets() -> dict[str, tuple[str, TrainConfig]]:
     paper_model = ModelOptions(
         encoder="resnet18",
         z_dim=512,
@@ -309,12 +324,6 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         learner=replace(paper.learner, total_steps=80_000, warmup_steps=1_600),  # 1000 epochs
     )
     return {
-        "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
-        "cpu": ("About forty minutes on two cores: 64 x 64 views, and what was chosen for prediction.", cpu),
-        "quick-saccade": (
-            "Five minutes on two cores: saccades over landscapes, by saliency and inhibition of return.",
-            quick_saccade,
-        ),
         "paper": ("ResNet-18, i.i.d. views at 128 x 128 and the paper's settings; for a GPU.", paper),
         "paper-3diebench": (
             "The same on the published 3DIEBench, which --stored.source PATH names; for a GPU.",

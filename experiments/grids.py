@@ -72,9 +72,6 @@ class Grid:
         for key in ("seed", "folder"):
             if key in changes:
                 raise ValueError(f"arm {arm!r} sets {key!r}, which the comparison itself decides: leave it out")
-        if changes.get("model.method", "seq-jepa") != "seq-jepa":  # a preset's terms that are a seq-JEPA's alone
-            own = {"model.objective.contrast": 0.0, "model.objective.temperature": Objective.temperature}
-            changes = {**own, **changes}
         try:
             return with_settings(known[preset][1], {**changes, "seed": seed})
         except ValueError as error:

@@ -82,3 +82,11 @@ def test_a_grid_of_ones_own(tmp_path):
         load_grid(str(path))
     with pytest.raises(ValueError, match="no grid 'big': there are small, full, ablations"):
         load_grid("big")
+
+
+def test_a_baseline_begins_without_the_contrast_of_a_preset_but_refuses_one_that_is_asked_for():
+    cpu = presets()["cpu"][1]
+    assert cpu.model.objective.contrast > 0
+    assert with_settings(cpu, {"model.method": "simclr"}).model.objective == Objective.plus()
+    with pytest.raises(ValueError, match=r"objective\.contrast has no effect with method simclr"):
+        with_settings(cpu, {"model.method": "simclr", "model.objective.contrast": 1.0})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -160,14 +160,16 @@ class Objective:
         """
         return cls(standardize_targets=True, variance=0.05, covariance=0.002)
 
+    @classmethod
+    def predictive(cls) -> Objective:
+        """Return seq-JEPA+ with the contrast of targets, weight 2 at temperature 0.07, chosen on validation objects."""
+        return replace(cls.plus(), contrast=2.0, temperature=0.07)
+
     def check_effect(self, method: str) -> None:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
         for name in ("contrast", "inverse", "rollout"):
             if getattr(self, name):
-                raise ValueError(
-                    f"objective.{name} has no effect with method {method}: leave it out, or set it to 0 "
-                    "(and objective.temperature to 0.1) where the preset has it"
-                )
+                raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
 
     def __call__(
         self, prediction: Tensor, target: Tensor, z: Tensor, further: Mapping[str, Tensor] | None = None
