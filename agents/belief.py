@@ -17,7 +17,7 @@ from .inverse import InverseModel
 from .similarity import SimilarityCurve, pairwise_distance
 
 _CHUNK = 32768
-"""Hypotheses asked of a predictor at once, over all rows: what it holds meanwhile stays within some 100 MB."""
+"""Hypotheses asked of a predictor at once, over all rows, so that what it holds meanwhile stays small."""
 
 _SHIFTS = 4
 """Steps of mean shift (Comaniciu and Meer 2002) from the best hypothesis to the peak between hypotheses."""

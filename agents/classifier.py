@@ -37,8 +37,7 @@ class ClassifierConfig:
     """Weight of how much predictions from shorter and longer contexts disagree on the class: the mutual information of
     class and context, nats. It is 0 where one view was seen."""
     difference: float = 1.0
-    """Weight of how unlike all that was seen the predicted view is: 1 minus the greatest cosine. Alone it was the best
-    of the five on validation objects."""
+    """Weight of how unlike all that was seen the predicted view is: 1 minus the greatest cosine."""
     coverage: float = 0.0
     """Weight of how far a candidate is from all that was seen, in radii, at most 1: inhibition of return."""
     radius: float = 0.5

@@ -41,7 +41,7 @@ class ControlConfig:
     """Let agents act in tasks, on the same held-out episodes, and set their scores side by side."""
 
     grid: Annotated[Literal["small", "full"] | None, tyro.conf.Positional] = None
-    """"small": most tasks, all agents, 400 episodes; within an hour on two cores. "full": all tasks, 1,000 episodes.
+    """"small": most tasks, all agents, 400 episodes. "full": all tasks, 1,000 episodes. --dry-run tells how long.
     Without one, name --task and --agent."""
     world_model: tuple[Path, ...] = ()
     """Runs of `glimpseworld train`, one a seed; each acts in the tasks of its world. Without one, agents that need no
