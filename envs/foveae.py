@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from .glimpse import CropFovea, Fovea
-from .image_tables import BoxTables, check_channels, pack
+from .image_tables import BoxTables, check_channels
 from .resampling import resample
 from .settings import is_numbers
 from .threads import share_out
@@ -71,7 +71,7 @@ class MultiscaleFovea(Fovea):
             raise ValueError(f"scales must be numbers above 0 that rise, got {self.scales}")
         on_pixels = all(k == int(k) and k <= 16 and (k - 1) * size % 2 == 0 for k in self.scales)
         self._steps: tuple[int, ...] = tuple(int(k) for k in self.scales) if on_pixels else ()
-        self._tables = BoxTables(tuple((k, k) for k in self._steps), padding)
+        self._tables = BoxTables(tuple((k, k) for k in self._steps), padding, overhang=size + 22)
 
     @property
     def field(self) -> float:
@@ -98,16 +98,20 @@ class MultiscaleFovea(Fovea):
         return np.concatenate(squares, axis=-1)
 
     def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        from .foveae_kernels import gather_levels
+        from .foveae_kernels import MOST_WOVEN, WOVEN_PIXELS, gather_levels, weave_levels
 
         channels, size, tables = images.shape[3], self.size, self._tables
         glimpses = np.empty((len(index), size, size, self.channels(channels)), dtype=np.uint8)
-        padding = _packed_padding(self.padding, channels)
+        length = size * size * self.channels(channels)
+        woven = channels == len(self.scales) == 3 and size % WOVEN_PIXELS == 0 and size <= MOST_WOVEN
 
         def gather(seen: np.ndarray, table: np.ndarray, gaze: np.ndarray) -> None:
-            scratch = _scratch(seen[0].size, channels)
-            seen = seen.reshape(len(seen), -1)
-            gather_levels(tables.store, table, gaze, tables.levels, size, padding, *scratch, seen)
+            around = tables.store, table, gaze, tables.levels, size
+            seen = seen.reshape(len(seen), length)
+            if woven:
+                weave_levels(*around, self.padding, seen)
+            else:
+                gather_levels(*around, _packed_padding(self.padding, channels), *_scratch(length, channels), seen)
 
         for part, table in tables.parts(images, index):
             share_out(gather, glimpses[part], table, corner[part])
@@ -141,7 +145,6 @@ class LogPolarFovea(Fovea):
         # The pixels (x, y) of the glimpse, from the corner; and how far they are from the middle at most.
         self._nearest = np.floor((size / 2 + self._offsets).round(9)).astype(np.int32).reshape(-1, 2)
         self._reach = int(np.abs(self._nearest - size // 2).max())
-        self._tables = BoxTables(((1, 1),), padding)
 
     @property
     def field(self) -> float:
@@ -166,16 +169,16 @@ class LogPolarFovea(Fovea):
     def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
         from .foveae_kernels import gather_points
 
-        side, channels, size, tables = images.shape[1], images.shape[3], self.size, self._tables
+        side, channels, size = images.shape[1], images.shape[3], self.size
         glimpses = np.empty((len(index), size, size, channels), dtype=np.uint8)
-        around = self._nearest, self._reach, side, size // 2, _packed_padding(self.padding, channels)
+        around = self._nearest, self._reach, size // 2, _packed_padding(self.padding, channels)
 
-        def gather(seen: np.ndarray, table: np.ndarray, gaze: np.ndarray) -> None:
-            scratch = _scratch(seen[0].size, channels)
-            gather_points(tables.store, table, gaze, *around, *scratch, seen.reshape(len(seen), -1))
+        def gather(seen: np.ndarray, index: np.ndarray, gaze: np.ndarray) -> None:
+            scratch = _scratch(size * size * channels, channels)
+            seen = seen.reshape(len(seen), size * size * channels)
+            gather_points(images.reshape(-1), side, channels, index, gaze, *around, *scratch, seen)
 
-        for part, table in tables.parts(images, index):
-            share_out(gather, glimpses[part], table, corner[part])
+        share_out(gather, glimpses, index, corner)
         return glimpses
 
 
@@ -232,12 +235,13 @@ class BlurredFovea(Fovea):
     def _gather(self, images: np.ndarray, index: np.ndarray, corner: np.ndarray) -> np.ndarray:
         from .foveae_kernels import blend_levels
 
-        channels, tables, shares = images.shape[3], self._tables, self._shares
-        glimpses = np.empty((len(index), self.size, self.size, channels), dtype=np.uint8)
-        padding = _packed_padding(self.padding, channels)
+        tables, size, channels = self._tables, self.size, images.shape[3]
+        shares = np.repeat(self._shares, channels, axis=2)
+        glimpses = np.empty((len(index), size, size, channels), dtype=np.uint8)
 
         def blend(seen: np.ndarray, table: np.ndarray, gaze: np.ndarray) -> None:
-            blend_levels(tables.store, table, gaze, tables.levels, shares, padding, seen)
+            seen = seen.reshape(len(seen), size, size * channels)
+            blend_levels(tables.store, table, gaze, tables.levels, shares, self.padding, seen)
 
         for part, table in tables.parts(images, index):
             share_out(blend, glimpses[part], table, corner[part])
@@ -246,7 +250,7 @@ class BlurredFovea(Fovea):
 
 def _packed_padding(padding: int, channels: int) -> int:
     """Return the padding as a packed pixel."""
-    return int(pack(np.full(channels, padding, dtype=np.uint8)))
+    return int.from_bytes([padding] * channels, "little")
 
 
 def _scratch(length: int, channels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,16 +13,9 @@ the built-in scenes fit."""
 
 
 def check_channels(channels: int) -> None:
-    """Raise ValueError unless pixels of so many channels fit a table."""
+    """Raise ValueError unless pixels of so many channels fit a word of four bytes."""
     if not 1 <= channels <= 4:
         raise ValueError(f'this fovea takes images of 1 to 4 channels, got {channels}; fovea="crop" takes any number')
-
-
-def pack(pixels: np.ndarray) -> np.ndarray:
-    """Turn (..., C) uint8 pixels, C at most 4, into (...) uint32 whose first C bytes in memory they are."""
-    packed = np.zeros((*pixels.shape[:-1], 4), dtype=np.uint8)
-    packed[..., : pixels.shape[-1]] = pixels
-    return packed.view(np.uint32)[..., 0]
 
 
 class BoxTables:
@@ -37,18 +30,19 @@ class BoxTables:
     Args:
         boxes: (side of the box, step from one box of a glimpse to the next), each in whole pixels, for each level.
         padding: value of what lies outside the image, 0-255; a box that reaches outside counts it in.
+        overhang: pixels before the tables and behind them that may be read, of no particular value.
     """
 
-    def __init__(self, boxes: tuple[tuple[int, int], ...], padding: int) -> None:
-        self.boxes, self.padding = boxes, padding
+    def __init__(self, boxes: tuple[tuple[int, int], ...], padding: int, *, overhang: int = 0) -> None:
+        self.boxes, self.padding, self.overhang = boxes, padding, overhang
         self._images: np.ndarray | None = None
 
     def parts(self, images: np.ndarray, index: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Cut the rows of `index` (n,) into runs whose tables fit the store together, and make what is missing.
 
         Returns:
-            Of each run, in turn, which rows they are, and where in `store` their tables begin, (rows,) int64. It holds
-            until the next is asked for.
+            Of each run, in turn, which rows they are, and the bytes of `store` where their tables begin, (rows,) int64.
+            It holds until the next is asked for.
         """
         if images is not self._images:
             self._bind(images)
@@ -65,20 +59,22 @@ class BoxTables:
         return slots * self._length
 
     def _bind(self, images: np.ndarray) -> None:
-        """Set `store`, uint32 packed pixels, all tables one after another, and `levels`.
+        """Set `store`, uint8 pixels, all tables one after another, and `levels`.
 
-        `levels` (K, 4) int64 tells of each level: side of its boxes, step, boxes along the side of a plane, and where
-        in a table it begins.
+        `levels` (K, 4) int64 tells of each level: side of its boxes, step, boxes along the side of a plane, and the
+        pixel of a table where it begins.
         """
-        side, begin, levels = images.shape[1], 0, []
+        side, channels, begin, levels = images.shape[1], images.shape[3], 0, []
         for box, step in self.boxes:
             cells = -(-(side + box - 1) // step)
             levels.append((box, step, cells, begin))
             begin += (step * cells) ** 2
-        self._images, self._length = images, begin
+        self._images, self._length = images, begin * channels
         self.levels = np.array(levels, dtype=np.int64)
-        self._capacity = min(len(images), max(1, TABLE_BYTES // (4 * begin)))
-        self.store = np.empty(self._capacity * begin, dtype=np.uint32)  # the system gives memory as it is written
+        self._capacity = min(len(images), max(1, TABLE_BYTES // self._length))
+        spare = self.overhang * channels
+        # The system gives memory as it is written.
+        self.store = np.empty(self._capacity * self._length + 2 * spare, dtype=np.uint8)[spare:]
         self._slots = np.full(len(images), -1, dtype=np.int64)
         self._used = 0
 
@@ -95,14 +91,16 @@ class BoxTables:
             self._used += 1
 
     def _fill(self, image: np.ndarray, table: np.ndarray) -> None:
-        """Write the table of `image` (S, S, C) uint8 into `table` (length,)."""
+        """Write the table of `image` (S, S, C) uint8 into `table` (length,) uint8."""
+        channels = image.shape[2]
+        pixels = table.view(f"V{channels}")
         for box, step, cells, begin in self.levels.tolist():
-            averaged = pack(box_means(image, box, self.padding, cells * step))
-            planes = table[begin : begin + averaged.size].reshape(step, step, cells, cells)
+            averaged = np.ascontiguousarray(box_means(image, box, self.padding, cells * step)).view(f"V{channels}")
+            planes = pixels[begin : begin + averaged.size].reshape(step, step, cells, cells)
             planes[...] = averaged.reshape(cells, step, cells, step).transpose(1, 3, 0, 2)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"boxes": self.boxes, "padding": self.padding, "_images": None}
+        return {"boxes": self.boxes, "padding": self.padding, "overhang": self.overhang, "_images": None}
 
 
 def box_means(image: np.ndarray, box: int, padding: int, side: int) -> np.ndarray:

@@ -114,18 +114,20 @@ def test_any_number_of_scales_is_stacked_finest_first(scales, noise):
     np.testing.assert_array_equal(alone[0], look(MultiscaleFovea(9, scales[:1], padding=5), noise, 2, -3.0, 12.0))
 
 
-@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("size", [8, 32, 144])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("kind", ["multiscale", "blurred"])
 def test_tables_agree_with_resampling_for_any_channels(kind, channels, size):
-    """Whole-pixel positions given as floats take the other path; three levels of colour at 32 pixels are woven."""
+    """Whole-pixel positions given as floats take the other path; three levels of colour are woven at 32, not at 144."""
     rng = np.random.default_rng(2)
     images = rng.integers(0, 256, (70, 17, 17, channels), dtype=np.uint8)
-    index, corner = rng.integers(0, 70, 100), rng.integers(-size, 17, (100, 2))
+    count = 100 if size < 100 else 8
+    index, corner = rng.integers(0, 70, count), rng.integers(-size, 17, (count, 2))
+    corner[::8] *= 4  # far outside, where not even the coarsest square sees anything
     fovea = make_fovea(kind, size, padding=200)
     quick = fovea.sample(images, index, corner)
     slow = fovea.sample(images, index, corner.astype(np.float64))
-    assert quick.shape == slow.shape == (100, size, size, fovea.channels(channels))
+    assert quick.shape == slow.shape == (count, size, size, fovea.channels(channels))
     np.testing.assert_allclose(quick, slow, atol=0 if kind == "multiscale" else 1)
 
 
@@ -187,6 +189,18 @@ def test_logpolar_is_cv2s_warp_polar(corner):
     linear = cv2.warpPolar(smooth, (15, 15), between, 16.0, cv2.WARP_POLAR_LOG | cv2.INTER_LINEAR)
     ours = look(fovea, smooth[None], 0, corner[0] + 0.3, corner[1] - 0.4)
     np.testing.assert_allclose(ours, linear.astype(int), atol=2)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_logpolar_sees_the_last_image_as_any_other(channels):
+    """Behind it there are no bytes to read, so that it is read otherwise."""
+    images = np.random.default_rng(1).integers(0, 256, (3, 40, 40, channels), dtype=np.uint8)
+    images[0] = images[2]
+    fovea = LogPolarFovea(16, 30.0, padding=9)
+    corner = np.random.default_rng(2).integers(-20, 44, (50, 2))
+    first, last = (fovea.sample(images, np.full(50, which), corner) for which in (0, 2))
+    np.testing.assert_array_equal(first, last)
+    assert len(np.unique(first)) > 100
 
 
 def test_logpolar_rows_turn_from_right_to_down_and_columns_go_out(ramps):
