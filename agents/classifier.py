@@ -175,10 +175,9 @@ class ClassifierAgent:
     def _novelty(self, rows: Tensor, ahead: Tensor) -> Tensor:
         """Return (n, K) in [0, 1]: how far each candidate is from all poses that were seen, in radii."""
         context = self.context
-        there = compose(context.kind, context.here(rows)[:, None].expand_as(ahead), ahead)[:, :, None]
+        there = compose(context.kind, context.here(rows)[:, None], ahead)[:, :, None]
         visited = context.pose[rows][:, None]  # (n, 1, capacity, A)
-        shape = (*there.shape[:2], visited.shape[2], there.shape[3])
-        apart = size_of(context.kind, relative(context.kind, there.expand(shape), visited.expand(shape)))
+        apart = size_of(context.kind, relative(context.kind, there, visited))
         apart = apart.masked_fill(~self._seen(rows)[:, None], torch.inf)
         return (apart.amin(dim=-1) / self.config.radius).clamp(max=1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -74,21 +74,12 @@ class Context:
         views = normalize_views(glimpse, device=self.device)[:, None]
         z, target = self.model.encode(views)[:, 0], self.model.as_target(self.model.encode_target(views))[:, 0]
         step, fresh = torch.from_numpy(motion).to(self.device), torch.from_numpy(np.asarray(first, dtype=bool))
-        self.held[fresh] = 0
-        full = torch.nonzero(self.held == self.capacity)[:, 0]
-        for kept in (self.z, self.target, self.pose):
-            kept[full] = kept[full].roll(-1, dims=1)
-        self.held[full] -= 1
         rows = torch.arange(self.num_envs)
         before = self.pose[rows, (self.held - 1).clamp(min=0)]
         here = compose(self.kind, before, step)
         here[fresh] = identity_like(self.kind, here[fresh])
-        self.z[rows, self.held], self.target[rows, self.held], self.pose[rows, self.held] = (
-            z.float(),
-            target.float(),
-            here,
-        )
-        self.held += 1
+        self.held[fresh] = 0
+        append(self.held, rows, [(self.z, z.float()), (self.target, target.float()), (self.pose, here)])
 
     def groups(self, longest: int) -> Iterator[tuple[Tensor, int]]:
         """Yield rows (n,) int64 that can be asked together, and of how many last views, at most `longest`."""
@@ -119,3 +110,20 @@ class Context:
         """Restore what `state` returned."""
         for name, value in state.items():
             getattr(self, name).copy_(torch.from_numpy(value))
+
+
+def append(held: Tensor, rows: Tensor, kept: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Put a value behind those that some rows hold, in place; full rows lose their first.
+
+    Args:
+        held: (B,) int64 on the CPU, how many values each row holds, in the first of its slots; it is counted up.
+        rows: (n,) int64, which rows get one, each at most once.
+        kept: What holds values, (B, capacity, ·), and the new ones, (n, ·).
+    """
+    full = rows[held[rows] == kept[0][0].shape[1]]
+    for values, _ in kept:
+        values[full] = values[full].roll(-1, dims=1)
+    held[full] -= 1
+    for values, new in kept:
+        values[rows, held[rows]] = new
+    held[rows] += 1

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..world_model.objectives import TargetStatistics
 from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views
+from .context import append
 from .disagreement import evaluating
 
 Latent = Literal["z", "z_agg"]
@@ -133,13 +134,8 @@ class LatentContext:
         return self.model.encode(normalize_views(glimpses, device=self.device)[:, None])[:, 0].float()
 
     def _append(self, rows: np.ndarray, z: Tensor, motion: np.ndarray) -> None:
-        full = rows[self._held[rows].numpy() == self.longest]
-        for kept in (self._z, self._motion):
-            kept[full] = kept[full].roll(-1, dims=1)
-        self._held[full] -= 1
-        self._z[rows, self._held[rows]] = z
-        self._motion[rows, self._held[rows]] = torch.from_numpy(motion).to(self.device)
-        self._held[rows] += 1
+        led = torch.from_numpy(motion).to(self.device)
+        append(self._held, torch.from_numpy(rows), [(self._z, z), (self._motion, led)])
 
     def _latents(
         self, rows: np.ndarray, observation: dict[str, np.ndarray], *, settling: bool = False

@@ -94,8 +94,8 @@ class PoseFilter:
         elsewhere = self._drawn_anywhere(particles)
         offset = torch.rand((), generator=self._generator, device=self.pose.device)
         self._resample(torch.nonzero(moved & ~first)[:, 0], offset)
-        there = compose(self.kind, self.pose, motions[:, None].to(self.pose.dtype).expand_as(self.pose))
-        there = compose(self.kind, there, error.expand_as(there))
+        there = compose(self.kind, self.pose, motions[:, None].to(self.pose.dtype))
+        there = compose(self.kind, there, error)
         there[:, particles - self._lost :] = elsewhere[particles - self._lost :]
         weights = self.log_weights.clone()
         weights[:, particles - self._lost :] = -math.log(particles)

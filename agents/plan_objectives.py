@@ -92,9 +92,9 @@ class ReachEmbedding(Addend):
                 f"goals are {tuple(self.goals.shape)}, and predictions are made of at least {last + 1} sub-environments"
                 f" with {size} numbers each: embed one goal for each by as_target(encode_target(view)) of this model"
             )
-        goals = F.normalize(self.goals[futures.rows].float(), dim=-1)[:, :, None]  # (n, P, 1)
+        goals = F.normalize(self.goals[futures.rows].float(), dim=-1)[:, None, None]  # (n, 1, 1, P)
         seen = _counted(futures.predictions, self.when).float()  # (n, K, ·, P)
-        along = torch.bmm(seen.flatten(1, 2), goals).view(seen.shape[:3])
+        along = (seen * goals).sum(dim=-1)  # unlike products of matrices, rounds a row alone as it does in company
         return _over_steps(along / torch.linalg.vector_norm(seen, dim=-1).clamp_(min=1e-8), self.when)
 
     def with_goals(self, goals: Tensor) -> ReachEmbedding:

@@ -153,8 +153,7 @@ def jump(score: Score, still: Tensor, spread: list[Tensor], kind: MotionKind) ->
     """
     best = still
     for offsets in spread:
-        size = (len(still), *offsets.shape)
-        jumps = compose(kind, best[:, None].expand(size), offsets[None].expand(size))
+        jumps = compose(kind, best[:, None], offsets)
         jumps[:, 0] = best
         best = jumps[torch.arange(len(best), device=best.device), score(jumps).argmax(dim=1)]
     return best

@@ -55,15 +55,15 @@ class Futures(NamedTuple):
     predictions: Tensor
 
 
-Foresight = Callable[[Tensor, Tensor], Futures]
-"""Makes futures of actions (n, K, H, action_size) and the motions (n, K, H, A) of each step."""
+FutureScore = Callable[[Tensor, Tensor], Tensor]
+"""Scores (n, K) the futures of actions (n, K, H, action_size) and the motions (n, K, H, A) of each step."""
 
 
 class PlanObjective(Protocol):
     """What a plan should bring about."""
 
     def score(self, futures: Futures) -> Tensor:
-        """Return how good each future is, (n, K), higher is better."""
+        """Return how good each future is, (n, K), higher is better; rows are scored some at a time, each by itself."""
         ...
 
 
@@ -130,8 +130,8 @@ class Planner:
         search = self._search[self.config.method](generator)
         for rows, views in context.groups(self.config.longest):
             z, motions = context.recent(rows, views)
-            foresee = self._foresight(rows, z, motions, context.here(rows))
-            found = search(rows, foresee)
+            score_futures = self._future_score(rows, z, motions, context.here(rows))
+            found = search(rows, score_futures)
             self._plan[rows], self._elites[rows] = found.plan, found.elites
         self._held = context.held.clone()
         return self._plan[:, 0].clone()
@@ -164,65 +164,71 @@ class Planner:
             kept[..., -1, :] = 0
         self.forget(torch.nonzero((context.held < 2) | (context.held < self._held))[:, 0])
 
-    def _by_plans(self, generator: torch.Generator) -> Callable[[Tensor, Foresight], Found]:
+    def _by_plans(self, generator: torch.Generator) -> Callable[[Tensor, FutureScore], Found]:
         config = self.config
         shape = (config.iterations, config.candidates, self._horizon, self.motor.action_size)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
         method = {"cem": cem, "mppi": mppi}[config.method]
 
-        def search(rows: Tensor, foresee: Foresight) -> Found:
+        def search(rows: Tensor, score_futures: FutureScore) -> Found:
             warm = Warm(self._plan[rows], self._elites[rows], (self._held[rows] > 0).to(self.device))
-            return method(self._score_actions(foresee), warm, noise, config)
+            return method(self._score_actions(score_futures), warm, noise, config)
 
         return search
 
-    def _by_grid(self, generator: torch.Generator) -> Callable[[Tensor, Foresight], Found]:
+    def _by_grid(self, generator: torch.Generator) -> Callable[[Tensor, FutureScore], Found]:
         grid = grid_actions(self.motor.action_size, self.config.candidates, device=self.device)[:, None]  # (K, 1, A)
 
-        def search(rows: Tensor, foresee: Foresight) -> Found:
-            best = self._score_actions(foresee)(grid.expand(len(rows), *grid.shape)).argmax(dim=1)
+        def search(rows: Tensor, score_futures: FutureScore) -> Found:
+            best = self._score_actions(score_futures)(grid.expand(len(rows), *grid.shape)).argmax(dim=1)
             return Found(grid[best], self._elites[rows])
 
         return search
 
-    def _by_jumps(self, generator: torch.Generator) -> Callable[[Tensor, Foresight], Found]:
+    def _by_jumps(self, generator: torch.Generator) -> Callable[[Tensor, FutureScore], Found]:
         spread = [motions.to(self.device) for motions in spread_motions(self.motor, self.config, generator)]
 
-        def search(rows: Tensor, foresee: Foresight) -> Found:
+        def search(rows: Tensor, score_futures: FutureScore) -> Found:
             def score(jumps: Tensor) -> Tensor:
-                return self.objective.score(foresee(self.motor.actions(jumps)[:, :, None], jumps[:, :, None]))
+                return score_futures(self.motor.actions(jumps)[:, :, None], jumps[:, :, None])
 
             best = jump(score, still_motions(self.motor, len(rows), self.device), spread, self.motor.kind)
             return Found(self.motor.actions(best)[:, None], self._elites[rows])
 
         return search
 
-    def _score_actions(self, foresee: Foresight) -> Score:
-        return lambda actions: self.objective.score(foresee(actions, self.motor.motions(actions)))
+    def _score_actions(self, score_futures: FutureScore) -> Score:
+        return lambda actions: score_futures(actions, self.motor.motions(actions))
 
-    def _foresight(self, rows: Tensor, z: Tensor, motions: Tensor, here: Tensor) -> Foresight:
-        """Return what foresees for `rows` from their context, which is aggregated once."""
-        model, kind = self.model, self.motor.kind
+    def _future_score(self, rows: Tensor, z: Tensor, motions: Tensor, here: Tensor) -> FutureScore:
+        """Return what scores futures of `rows` from their context, which is aggregated once.
+
+        Each part is scored while its predictions are still in the cache.
+        """
+        model, kind, feedback = self.model, self.motor.kind, self.config.far == "feedback"
         z_agg = model.aggregate(z, motions) if isinstance(model, SeqJEPA) else None
 
-        def predict(part: slice, ahead: Tensor) -> Tensor:
-            if self.config.far == "feedback":
+        def predict(part: slice, ways: Tensor) -> Tensor:
+            if feedback:
                 assert isinstance(model, SeqJEPA)
-                return model.rollout(z[part], motions[part], ahead[part])
-            jumps = motions_reached(kind, ahead[part]).flatten(1, 2)  # (n, K H, A)
+                return model.rollout(z[part], motions[part], ways[part])
+            jumps = ways[part].flatten(1, 2)  # (n, K H, A)
             if isinstance(model, SeqJEPA) and z_agg is not None:
                 predictions = model.predict(z_agg[part], jumps)
             else:
                 predictions = model.predict_from(z[part], motions[part], jumps)
-            return predictions.unflatten(1, ahead.shape[1:3])
+            return predictions.unflatten(1, ways.shape[1:3])
 
-        def foresee(actions: Tensor, ahead: Tensor) -> Futures:
+        def score_futures(actions: Tensor, ahead: Tensor) -> Tensor:
+            ways = ahead if feedback else motions_reached(kind, ahead)
             at_once = max(1, PREDICTED_AT_ONCE // (ahead.shape[1] * ahead.shape[2]))
-            parts = [predict(slice(i, i + at_once), ahead) for i in range(0, len(rows), at_once)]
-            predictions = parts[0] if len(parts) == 1 else torch.cat(parts)
-            return Futures(rows, z, motions, here, actions, ahead, predictions)
+            scores: list[Tensor] = []
+            for part in (slice(i, i + at_once) for i in range(0, len(rows), at_once)):
+                asked = rows[part], z[part], motions[part], here[part], actions[part], ahead[part]
+                scores.append(self.objective.score(Futures(*asked, predict(part, ways))))
+            return torch.cat(scores)
 
-        return foresee
+        return score_futures
 
 
 def _check(model: WorldModel, motor: Motor, config: PlannerConfig) -> None:

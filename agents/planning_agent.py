@@ -19,7 +19,7 @@ class PlannerAgent:
     Args:
         planner: Who plans; its objective is given the goals of the episodes as they begin.
         num_envs: B.
-        generator: Where the planner's draws come from; it is a part of the agent's state.
+        generator: Where the planner's draws come from.
         goal: Observation entry that shows the goal, (B, H, W, C) uint8, such as "goal" or "cue"; None for an objective
             without goals.
         capacity: Views of an episode that are kept.
@@ -59,12 +59,12 @@ class PlannerAgent:
         return self.planner.plan(self.context, self.generator).double().cpu().numpy()
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return copies of the arrays that the agent's future depends on, its generator among them."""
+        """Return copies of the arrays that the agent's future depends on, but for its generator."""
         found = {f"context.{name}": value for name, value in self.context.state().items()}
         found |= {f"planner.{name}": value for name, value in self.planner.state().items()}
         if self.goals is not None:
             found |= {f"goals.{name}": value for name, value in self.goals.state().items()}
-        return found | {"generator": self.generator.get_state().numpy()}
+        return found
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
         """Restore what `state` returned."""
@@ -73,4 +73,3 @@ class PlannerAgent:
             if part is not None:
                 start = f"{name}."
                 part.set_state({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
-        self.generator.set_state(torch.from_numpy(state["generator"].copy()))

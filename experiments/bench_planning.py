@@ -73,6 +73,7 @@ def bare_calls(model: SeqJEPA, context: Context, config: PlannerConfig) -> Calla
     def work() -> None:
         z_agg = model.aggregate(z, motions)
         for _ in range(config.iterations):
-            torch.cat([model.predict(z_agg[part], ahead[part]) for part in parts])
+            for part in parts:
+                model.predict(z_agg[part], ahead[part])
 
     return work

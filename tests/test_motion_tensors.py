@@ -31,7 +31,7 @@ def window(kind):
 def test_tensors_and_arrays_agree(kind, name, dtype, tolerance):
     a, b = draw(kind, 40).astype(dtype), draw(kind, 3, 1, seed=1).astype(dtype)
     expected = getattr(motion, name)(kind, a, b)
-    found = getattr(motion_tensors, name)(kind, *torch.broadcast_tensors(*map(torch.from_numpy, (a, b))))
+    found = getattr(motion_tensors, name)(kind, *map(torch.from_numpy, (a, b)))
     assert found.numpy().dtype == expected.dtype
     np.testing.assert_allclose(found.numpy(), expected, atol=tolerance)
 
@@ -81,6 +81,14 @@ def test_rotation_vectors_are_those_of_scipy():
     np.testing.assert_allclose(motion_tensors.rotation_vector(-quaternions).numpy(), vectors, atol=1e-7)
     sizes = motion_tensors.size_of("rotation", quaternions).numpy()
     np.testing.assert_allclose(sizes, np.linalg.norm(vectors, axis=1), atol=1e-7)
+
+
+def test_a_rotation_by_more_than_half_a_turn_is_that_the_other_way():
+    turns = torch.tensor([[0.0, 0.0, 1.5 * torch.pi], [-1.25 * torch.pi, 0.0, 0.0]])
+    other_way = torch.tensor([[0.0, 0.0, -0.5 * torch.pi], [0.75 * torch.pi, 0.0, 0.0]])
+    found = motion_tensors.rotation_from_vector(turns)
+    assert (found[:, 3] > 0).all()
+    torch.testing.assert_close(found, motion_tensors.rotation_from_vector(other_way))
 
 
 def test_the_size_of_a_translation_leaves_zoom_out():

@@ -235,6 +235,26 @@ def test_many_futures_are_predicted_in_parts_that_fit(monkeypatch):
     assert parts.model.calls[:3] == [(1, 256, 2)] * 3
 
 
+def test_each_part_is_scored_with_what_belongs_to_its_rows(monkeypatch):
+    monkeypatch.setattr("glimpseworld.agents.planner.PREDICTED_AT_ONCE", 2 * 8 * 3)
+    planner, context = toy(PlannerConfig("cem", candidates=8, elites=2, kept_elites=1, horizon=3, iterations=1))
+    seen = []
+
+    class Keep:
+        def score(self, futures):
+            seen.append(futures)
+            return futures.predictions.mean(dim=(2, 3))
+
+    planner.objective = Keep()
+    planner.plan(context, generator())
+    assert [futures.rows.tolist() for futures in seen] == [[0, 1], [2]]
+    for futures in seen:
+        assert torch.equal(futures.z, context.z[futures.rows, :1])
+        assert {len(part) for part in futures} == {len(futures.rows)}
+        expected = planner.model.predict_from(futures.z, futures.motions, futures.ahead.cumsum(dim=2).flatten(1, 2))
+        torch.testing.assert_close(futures.predictions, expected.unflatten(1, (8, 3)))
+
+
 @pytest.mark.parametrize(
     ("model", "motor", "options", "message"),
     [

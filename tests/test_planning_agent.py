@@ -62,6 +62,8 @@ def test_a_restored_agent_acts_on_as_if_nothing_had_happened(config):
     for _ in range(9):
         gaze.step(agent.act(*gaze.seen()))
     kept = {name: array.copy() for name, array in agent.state().items()}
+    draws = agent.generator.get_state()
+    assert not any("generator" in name for name in kept)  # as of all agents, its owner keeps it
     scenes, expected = [], []
     for _ in range(6):
         scenes.append(gaze.seen())
@@ -69,6 +71,7 @@ def test_a_restored_agent_acts_on_as_if_nothing_had_happened(config):
         gaze.step(expected[-1])
     other = make_agent(config, seed=77)
     other.set_state(kept)
+    other.generator.set_state(draws)
     for scene, actions in zip(scenes, expected, strict=True):
         np.testing.assert_array_equal(other.act(*scene), actions)
     assert expected[0].dtype == np.float64 and np.abs(expected).max() <= 1
@@ -121,12 +124,14 @@ def test_it_acts_in_an_environment_and_resumes_there():
     def begin():
         planner = Planner(model, Motor("rotation", (np.pi / 4,)), ReachEmbedding(), SEARCHES[0])
         envs = ObjectReorientVectorEnv(num_envs=2, max_episode_steps=3, members_per_family=1, size=16)
-        return Rollout(envs, PlannerAgent(planner, 2, torch.Generator().manual_seed(0)), seed=0)
+        draws = torch.Generator().manual_seed(0)
+        return Rollout(envs, PlannerAgent(planner, 2, draws), seed=0), draws
 
-    one, other = begin(), begin()
+    (one, draws), (other, other_draws) = begin(), begin()
     for _ in range(3):
         one.step()
     kept = one.state()
+    other_draws.set_state(draws.get_state())
     expected = [one.step() for _ in range(4)]
     other.set_state(kept)
     for step in expected:
