@@ -126,7 +126,7 @@ class DeckAgent:
 
 
 class PriorityState(Protocol):
-    """What `SaliencyAgent` asks of a priority map; `glimpseworld.envs.fixation.PriorityMap` is one."""
+    """What `SaliencyAgent` asks of a priority map; `glimpseworld.envs.eye.fixation.PriorityMap` is one."""
 
     saliency: np.ndarray
     inhibition: np.ndarray

@@ -12,7 +12,7 @@ from .draws import EpisodeDraws
 from .variation import Variation
 
 if TYPE_CHECKING:
-    from .tasks import Task
+    from .tasks.task import Task
 
 Rows = slice | np.ndarray
 """Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""

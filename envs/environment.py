@@ -16,7 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from .core import ALL, RENDER_MODES, Rows, Simulator, World
-from .tasks import FreeViewing, Task
+from .tasks.task import FreeViewing, Task
 
 
 class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):

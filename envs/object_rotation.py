@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
-from .objects import load_objects
-from .renderer import RayMesh, Renderer
+from .rendering.renderer import RayMesh, Renderer
+from .rendering.scene_factors import SCENE_FACTORS, lighting_of, scene_specification, stage_of
 from .rotations import (
     as_motion,
     bounded_rotations,
@@ -24,8 +24,8 @@ from .rotations import (
     uniform_rotations,
     unseen_rotations,
 )
-from .scene_factors import SCENE_FACTORS, lighting_of, scene_specification, stage_of
 from .sensor import SENSOR_FACTORS, sense
+from .shapes.objects import load_objects
 from .variation import FactorDraw, Variation
 
 RotationRange = Literal["free", "3diebench", "ood"]

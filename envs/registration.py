@@ -11,13 +11,13 @@ _WORLDS = {
     "GlimpseWorld/ObjectRotation-v0": (f"{_MODULE}.object_rotation:ObjectRotation", 16),
 }
 _TASKS = {
-    "GlimpseWorld/SaccadeSearch-v0": (f"{_MODULE}.search:SaccadeSearch", 16),
-    "GlimpseWorld/SaccadeReach-v0": (f"{_MODULE}.matching:SaccadeReach", 16),
-    "GlimpseWorld/SaccadeClassify-v0": (f"{_MODULE}.classify:SaccadeClassify", 16),
-    "GlimpseWorld/SaccadeHoming-v0": (f"{_MODULE}.homing:SaccadeHoming", 16),
-    "GlimpseWorld/ObjectReorient-v0": (f"{_MODULE}.matching:ObjectReorient", 16),
-    "GlimpseWorld/ObjectClassify-v0": (f"{_MODULE}.classify:ObjectClassify", 16),
-    "GlimpseWorld/RotationHoming-v0": (f"{_MODULE}.homing:RotationHoming", 16),
+    "GlimpseWorld/SaccadeSearch-v0": (f"{_MODULE}.tasks.search:SaccadeSearch", 16),
+    "GlimpseWorld/SaccadeReach-v0": (f"{_MODULE}.tasks.matching:SaccadeReach", 16),
+    "GlimpseWorld/SaccadeClassify-v0": (f"{_MODULE}.tasks.classify:SaccadeClassify", 16),
+    "GlimpseWorld/SaccadeHoming-v0": (f"{_MODULE}.tasks.homing:SaccadeHoming", 16),
+    "GlimpseWorld/ObjectReorient-v0": (f"{_MODULE}.tasks.matching:ObjectReorient", 16),
+    "GlimpseWorld/ObjectClassify-v0": (f"{_MODULE}.tasks.classify:ObjectClassify", 16),
+    "GlimpseWorld/RotationHoming-v0": (f"{_MODULE}.tasks.homing:RotationHoming", 16),
 }
 _DATA = {"GlimpseWorld/StoredViews-v0": (f"{_MODULE}.stored_views:StoredViews", 16)}
 """id -> (entry point without "Env" or "VectorEnv", steps after which an episode is truncated)."""

@@ -12,10 +12,10 @@ from gymnasium import spaces
 from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
 from .draws import EpisodeDraws
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
-from .fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
-from .foveae import FoveaKind, make_fovea
-from .images import ImageSet, load_images
-from .oculomotor import Oculomotor
+from .eye.fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
+from .eye.foveae import FoveaKind, make_fovea
+from .eye.oculomotor import Oculomotor
+from .imagery.images import ImageSet, load_images
 from .sensor import SENSOR_FACTORS, sense
 from .settings import is_numbers, settings_from
 from .variation import Variation
@@ -330,7 +330,7 @@ class SaccadeEnv(ComposedEnv):
     - `fovea`: "crop", the square of `glimpse_size` image pixels around the gaze; "multiscale", concentric squares each
       averaged to that size; "logpolar", rows are directions and columns radii, as `cv2.warpPolar`; "blurred", the crop
       sharp within a disc and blurred in proportion to eccentricity around it. See `MultiscaleFovea`, `LogPolarFovea`
-      and `BlurredFovea` in `glimpseworld.envs.foveae`.
+      and `BlurredFovea` in `glimpseworld.envs.eye.foveae`.
     - `scales`: of "multiscale", image pixels per glimpse pixel, rising (1, 2, 4).
     - `radius`: of "logpolar", the field's radius in image pixels (`glimpse_size`); of "blurred", the sharp disc's in
       glimpse pixels (an eighth of `glimpse_size`).

@@ -35,10 +35,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from ..envs.images import ImageSet
+from ..envs.imagery.images import ImageSet
 from ..envs.object_rotation import ObjectRotationVectorEnv
-from ..envs.objects import ObjectSet
 from ..envs.saccade import SaccadeVectorEnv
+from ..envs.shapes.objects import ObjectSet
 from .tiny_renderer import TinyRenderer
 
 EPISODE = 16

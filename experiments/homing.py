@@ -43,16 +43,16 @@ from ..agents.scripted import Agent, RandomAgent
 from ..agents.similarity import SimilarityCurve, calibrate_stop, fit_similarity, pairs_of_views
 from ..envs.core import MotionSignal, World
 from ..envs.environment import GlimpseVectorEnv
-from ..envs.homing import Homing
 from ..envs.object_rotation import ObjectRotationWorld
 from ..envs.saccade import SaccadeWorld
-from ..envs.tasks import pose_scale
+from ..envs.tasks.homing import Homing
+from ..envs.tasks.task import pose_scale
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.protocol import WorldModel
-from .aggregate import share, table
+from .compare.aggregate import share, table
 from .config import TrainConfig, make_world
-from .control_episodes import play_episodes
+from .control.episodes import play_episodes
 from .report import new_figure, save_figure
 from .train import load_config, load_model
 from .worlds import half_glimpse, motor_of

@@ -17,7 +17,7 @@ from ..agents.oracles import OracleAgent
 from ..agents.scripted import Agent, RandomAgent
 from ..envs.core import Simulator
 from ..envs.environment import GlimpseEnv
-from .aggregate import wilson_interval
+from .compare.aggregate import wilson_interval
 from .config import make_agent
 from .recording import Recorder
 

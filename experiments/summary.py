@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from ..world_model.checkpoint import CheckpointError
-from .aggregate import COLUMNS, cell, measured_columns, pool, require_alike, table
+from .compare.aggregate import COLUMNS, cell, measured_columns, pool, require_alike, table
 
 
 @dataclass(frozen=True)

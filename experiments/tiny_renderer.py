@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..envs import camera as _camera
-from ..envs.meshes import Mesh
+from ..envs.rendering import camera as _camera
+from ..envs.shapes.meshes import Mesh
 
 
 class TinyRenderer:

@@ -11,9 +11,9 @@ from ..agents.curiosity import CuriousAgent
 from ..agents.motor import Motor
 from ..agents.scripted import Agent, DeckAgent, IndependentAgent, RandomAgent, SaliencyAgent
 from ..envs.core import MotionSignal, World
-from ..envs.foveae import FoveaKind
+from ..envs.eye.foveae import FoveaKind
+from ..envs.eye.oculomotor import Oculomotor
 from ..envs.object_rotation import ObjectRotationWorld, RotationRange
-from ..envs.oculomotor import Oculomotor
 from ..envs.saccade import SaccadeWorld
 from ..envs.splits import Split
 from ..envs.stored_views import StoredViewsWorld

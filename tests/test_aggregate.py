@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glimpseworld.experiments.aggregate import (
+from glimpseworld.experiments.compare.aggregate import (
     aggregate,
     bootstrap_interval,
     cell,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from glimpseworld.envs.meshes import Mesh
+from glimpseworld.envs.shapes.meshes import Mesh
 from glimpseworld.experiments import bench
 from glimpseworld.experiments.bench import BenchConfig, Row, bench_table, compare, gathers, saccade_env
 from glimpseworld.experiments.tiny_renderer import write_obj

@@ -14,7 +14,7 @@ from glimpseworld.agents.class_reader import ClassReader, ClassReaders, entropy,
 from glimpseworld.agents.classifier import ClassifierAgent, ClassifierConfig
 from glimpseworld.agents.motor import Motor
 from glimpseworld.envs.object_rotation import ObjectRotationWorld
-from glimpseworld.experiments.class_readers import fit_class_readers, read_targets
+from glimpseworld.experiments.control.class_readers import fit_class_readers, read_targets
 from glimpseworld.experiments.view_sets import make_view_set
 
 MOTOR = Motor("translation", (1.0, 1.0))

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from glimpseworld.envs.objects import load_objects
+from glimpseworld.envs.shapes.objects import load_objects
 from glimpseworld.experiments.cli import COMMANDS
 from glimpseworld.experiments.config import HELD_OUT_MEMBERS
 

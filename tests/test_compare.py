@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from glimpseworld.experiments import compare, galleries, grid_runs
 from glimpseworld.experiments import evaluate as evaluation
 from glimpseworld.experiments import train as training
-from glimpseworld.experiments.compare_figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
-from glimpseworld.experiments.galleries import pose_angle, project
-from glimpseworld.experiments.grids import Grid
+from glimpseworld.experiments.compare import command as compare
+from glimpseworld.experiments.compare import galleries, grid_runs
+from glimpseworld.experiments.compare.figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
+from glimpseworld.experiments.compare.galleries import pose_angle, project
+from glimpseworld.experiments.compare.grids import Grid
 from glimpseworld.experiments.measure import Material
 from glimpseworld.experiments.run_log import read_metrics
 from glimpseworld.world_model.checkpoint import latest_checkpoint

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from glimpseworld.agents.scripted import RandomAgent
-from glimpseworld.experiments import control_episodes
 from glimpseworld.experiments.config import (
     ModelOptions,
     RotationOptions,
@@ -18,14 +17,15 @@ from glimpseworld.experiments.config import (
     make_world,
     model_config,
 )
-from glimpseworld.experiments.control import Players, control, main
-from glimpseworld.experiments.control_cells import ControlConfig, ModelRun, load_runs, planned_cells, scale_notes
-from glimpseworld.experiments.control_episodes import Episodes, play_episodes
-from glimpseworld.experiments.control_report import aligned, control_tables
-from glimpseworld.experiments.control_scores import differences, pooled, scores_of
-from glimpseworld.experiments.control_settings import ControlSetting
-from glimpseworld.experiments.control_tasks import TASKS, Playground
-from glimpseworld.experiments.controllers import CONTROLLERS, candidate_views, choose_on_validation
+from glimpseworld.experiments.control import episodes as control_episodes
+from glimpseworld.experiments.control.cells import ControlConfig, ModelRun, load_runs, planned_cells, scale_notes
+from glimpseworld.experiments.control.command import Players, control, main
+from glimpseworld.experiments.control.controllers import CONTROLLERS, candidate_views, choose_on_validation
+from glimpseworld.experiments.control.episodes import Episodes, play_episodes
+from glimpseworld.experiments.control.report import aligned, control_tables
+from glimpseworld.experiments.control.scores import differences, pooled, scores_of
+from glimpseworld.experiments.control.settings import ControlSetting
+from glimpseworld.experiments.control.tasks import TASKS, Playground
 from glimpseworld.experiments.train import load_model, save_config
 from glimpseworld.experiments.worlds import motor_of
 from glimpseworld.world_model.build import model_settings, new_model

@@ -9,7 +9,7 @@ import torch
 
 from glimpseworld.envs.environment import GlimpseVectorEnv
 from glimpseworld.envs.saccade import SaccadeWorld
-from glimpseworld.envs.tasks import FreeViewing
+from glimpseworld.envs.tasks.task import FreeViewing
 from glimpseworld.experiments import dataset
 from glimpseworld.experiments.config import make_agent
 from glimpseworld.experiments.dataset import DatasetConfig, load_episodes, record, save_episodes

@@ -11,11 +11,11 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import glimpseworld.envs.image_tables as image_tables
+import glimpseworld.envs.eye.image_tables as image_tables
 import glimpseworld.envs.threads as threads
-from glimpseworld.envs.foveae import BlurredFovea, LogPolarFovea, MultiscaleFovea, make_fovea
-from glimpseworld.envs.glimpse import CropFovea
-from glimpseworld.envs.images import ImageSet
+from glimpseworld.envs.eye.foveae import BlurredFovea, LogPolarFovea, MultiscaleFovea, make_fovea
+from glimpseworld.envs.eye.glimpse import CropFovea
+from glimpseworld.envs.imagery.images import ImageSet
 from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv, SaccadeWorld
 
 KINDS = ("crop", "multiscale", "logpolar", "blurred")

@@ -6,25 +6,25 @@ import pytest
 from scipy.spatial.transform import Rotation
 from scipy.special import log_softmax
 
-from glimpseworld.envs.classify import (
+from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.saccade import SaccadeVectorEnv
+from glimpseworld.envs.tasks.classify import (
     DictPrediction,
     ObjectClassifyEnv,
     SaccadeClassifyEnv,
     SaccadeClassifyVectorEnv,
     cross_entropy,
 )
-from glimpseworld.envs.homing import RotationHomingVectorEnv, SaccadeHomingEnv, SaccadeHomingVectorEnv
-from glimpseworld.envs.images import ImageSet
-from glimpseworld.envs.matching import (
+from glimpseworld.envs.tasks.homing import RotationHomingVectorEnv, SaccadeHomingEnv, SaccadeHomingVectorEnv
+from glimpseworld.envs.tasks.matching import (
     ObjectReorientEnv,
     ObjectReorientVectorEnv,
     Reach,
     SaccadeReachEnv,
     SaccadeReachVectorEnv,
 )
-from glimpseworld.envs.saccade import SaccadeVectorEnv
-from glimpseworld.envs.search import SaccadeSearchEnv, SaccadeSearchVectorEnv
-from glimpseworld.envs.tasks import pose_distance
+from glimpseworld.envs.tasks.search import SaccadeSearchEnv, SaccadeSearchVectorEnv
+from glimpseworld.envs.tasks.task import pose_distance
 
 ROTATION = {"members_per_family": 2, "size": 16, "shadows": False}
 

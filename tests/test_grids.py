@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from glimpseworld.experiments.compare.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, Grid, load_grid, with_settings
 from glimpseworld.experiments.config import presets
-from glimpseworld.experiments.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, Grid, load_grid, with_settings
 from glimpseworld.world_model.objectives import Objective
 
 

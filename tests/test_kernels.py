@@ -7,7 +7,7 @@ import numba
 import numpy as np
 import pytest
 
-from glimpseworld.envs.foveae_kernels import prefetch
+from glimpseworld.envs.eye.foveae_kernels import prefetch
 from glimpseworld.envs.kernels import kernel
 
 

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-import glimpseworld.envs.landscapes as landscapes
-from glimpseworld.envs.families import FAMILIES, build_mesh
-from glimpseworld.envs.images import load_images
-from glimpseworld.envs.landscape_objects import Standing, cast_shadow, draw_object
-from glimpseworld.envs.landscape_painting import GROUNDS, Scenery, paint, veil
-from glimpseworld.envs.landscape_views import EYE, LandscapeView
-from glimpseworld.envs.ray_mesh import RayMesh
+import glimpseworld.envs.imagery.landscapes as landscapes
+from glimpseworld.envs.imagery.images import load_images
+from glimpseworld.envs.imagery.landscape_objects import Standing, cast_shadow, draw_object
+from glimpseworld.envs.imagery.landscape_painting import GROUNDS, Scenery, paint, veil
+from glimpseworld.envs.imagery.landscape_views import EYE, LandscapeView
+from glimpseworld.envs.rendering.ray_mesh import RayMesh
+from glimpseworld.envs.shapes.families import FAMILIES, build_mesh
 
 SIDE = 96
 

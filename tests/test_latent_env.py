@@ -8,8 +8,8 @@ from glimpseworld.agents.latent_env import LatentContext, LatentVecEnv
 from glimpseworld.agents.online_world_model import OnlineWorldModel
 from glimpseworld.agents.sb3 import GlimpseVecEnv
 from glimpseworld.envs.environment import GlimpseVectorEnv
-from glimpseworld.envs.homing import compose_saccade_homing
-from glimpseworld.envs.matching import compose_reaching
+from glimpseworld.envs.tasks.homing import compose_saccade_homing
+from glimpseworld.envs.tasks.matching import compose_reaching
 from glimpseworld.world_model.learner import Learner, LearnerConfig
 from glimpseworld.world_model.replay import SequenceReplay
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import trimesh
 
-from glimpseworld.envs import mesh_files
-from glimpseworld.envs.mesh_files import UNCOLORED, read_mesh
-from glimpseworld.envs.meshes import OBJECT_RADIUS
-from glimpseworld.envs.objects import load_objects
-from glimpseworld.envs.renderer import RayMesh
+from glimpseworld.envs.rendering.renderer import RayMesh
+from glimpseworld.envs.shapes import mesh_files
+from glimpseworld.envs.shapes.mesh_files import UNCOLORED, read_mesh
+from glimpseworld.envs.shapes.meshes import OBJECT_RADIUS
+from glimpseworld.envs.shapes.objects import load_objects
 from glimpseworld.envs.splits import SPLITS, dealt_to
 
 CORNER = OBJECT_RADIUS / np.sqrt(3)  # of a cube that reaches the radius

@@ -11,11 +11,11 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from glimpseworld.envs import objects
-from glimpseworld.envs.families import FAMILIES, FAMILY_GROUPS, build_mesh
-from glimpseworld.envs.meshes import OBJECT_RADIUS, Mesh, normalize
-from glimpseworld.envs.objects import load_objects
-from glimpseworld.envs.sketch import ROLES, Sketch
+from glimpseworld.envs.shapes import objects
+from glimpseworld.envs.shapes.families import FAMILIES, FAMILY_GROUPS, build_mesh
+from glimpseworld.envs.shapes.meshes import OBJECT_RADIUS, Mesh, normalize
+from glimpseworld.envs.shapes.objects import load_objects
+from glimpseworld.envs.shapes.sketch import ROLES, Sketch
 
 TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
 ONE_FACE = np.array([[0, 1, 2]], np.int32)
@@ -312,6 +312,7 @@ class TestObjectSet:
 
 
 def test_heavy_libraries_stay_out():
-    code = "import sys, glimpseworld.envs.objects; print([m for m in ('trimesh', 'torch', 'cv2') if m in sys.modules])"
+    heavy = "[m for m in ('trimesh', 'torch', 'cv2') if m in sys.modules]"
+    code = f"import sys, glimpseworld.envs.shapes.objects; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

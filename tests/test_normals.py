@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from glimpseworld.envs.meshes import Mesh
-from glimpseworld.envs.normals import corner_normals, face_normals
-from glimpseworld.envs.renderer import Lighting, RayMesh, Renderer
+from glimpseworld.envs.rendering.renderer import Lighting, RayMesh, Renderer
+from glimpseworld.envs.shapes.meshes import Mesh
+from glimpseworld.envs.shapes.normals import corner_normals, face_normals
 
 CUBE = np.array([[x, y, z] for x in (-0.4, 0.4) for y in (-0.4, 0.4) for z in (-0.4, 0.4)], np.float32)
 CUBE_FACES = np.array(

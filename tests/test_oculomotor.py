@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 
 import glimpseworld.envs  # noqa: F401 - registers the ids
 from glimpseworld.envs.draws import EpisodeDraws
-from glimpseworld.envs.images import ImageSet
+from glimpseworld.envs.eye.oculomotor import Oculomotor
+from glimpseworld.envs.imagery.images import ImageSet
 from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
-from glimpseworld.envs.oculomotor import Oculomotor
 from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv, SaccadeWorld
 
 NOISY = {"amplitude_limit": 0.4, "gain": 0.9, "gain_std": 0.1, "scatter": 0.02, "scatter_slope": 0.1}

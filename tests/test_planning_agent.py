@@ -11,7 +11,7 @@ from glimpseworld.agents.plan_objectives import MotionCost, ReachEmbedding
 from glimpseworld.agents.planner import Planner, PlannerConfig
 from glimpseworld.agents.planning_agent import PlannerAgent
 from glimpseworld.agents.rollout import Rollout
-from glimpseworld.envs.matching import ObjectReorientVectorEnv
+from glimpseworld.envs.tasks.matching import ObjectReorientVectorEnv
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
 
 EYE = Motor("translation", (0.3, 0.3))

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from glimpseworld.experiments.cli import COMMANDS
-from glimpseworld.experiments.learning_curve import COLUMNS, play_episodes, read_curve
-from glimpseworld.experiments.policies import VALIDATION_SEED, Training, train_policy
-from glimpseworld.experiments.policy_command import PlayPolicy, main, play
-from glimpseworld.experiments.policy_config import PolicyConfig, load_policy_config, make_envs
-from glimpseworld.experiments.policy_curves import CurvesConfig, curves_table, policy_curves, reached
-from glimpseworld.experiments.policy_store import load_policy, restore_training
+from glimpseworld.experiments.policy.command import PlayPolicy, main, play
+from glimpseworld.experiments.policy.config import PolicyConfig, load_policy_config, make_envs
+from glimpseworld.experiments.policy.curves import CurvesConfig, curves_table, policy_curves, reached
+from glimpseworld.experiments.policy.learning_curve import COLUMNS, play_episodes, read_curve
+from glimpseworld.experiments.policy.policies import VALIDATION_SEED, Training, train_policy
+from glimpseworld.experiments.policy.store import load_policy, restore_training
 from glimpseworld.world_model.build import model_settings
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, save_checkpoint
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
@@ -215,5 +215,5 @@ def test_a_wrong_call_leaves_nothing_behind(tmp_path, world_model):
 def test_each_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as left:
         main([name, "--help"])
-    assert left.value.code == 0 and COMMANDS["policy"][1] == "policy_command"
+    assert left.value.code == 0 and COMMANDS["policy"][1] == "policy.command"
     assert "usage: glimpseworld policy" in capsys.readouterr().out

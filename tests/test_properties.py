@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import glimpseworld.envs as envs
-from glimpseworld.envs.images import ImageSet
-from glimpseworld.envs.objects import load_objects
+from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.shapes.objects import load_objects
 
 STEPS = 6
 EXAMPLES = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,8 +7,8 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from glimpseworld.envs.meshes import Mesh
-from glimpseworld.envs.renderer import Lighting, RayMesh, Renderer
+from glimpseworld.envs.rendering.renderer import Lighting, RayMesh, Renderer
+from glimpseworld.envs.shapes.meshes import Mesh
 
 SIZE = 64
 # One colour a side of the cube, told apart by which of R, G, B are present.

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import glimpseworld.envs.cache as cache
 from glimpseworld.envs.draws import EpisodeDraws
-from glimpseworld.envs.glimpse import CropFovea
-from glimpseworld.envs.images import ImageSet, load_images
+from glimpseworld.envs.eye.glimpse import CropFovea
+from glimpseworld.envs.imagery.images import ImageSet, load_images
 from glimpseworld.envs.saccade import SaccadeVectorEnv, SaccadeWorld
 
 

@@ -13,7 +13,7 @@ import glimpseworld.envs  # noqa: F401 - registers the ids
 from glimpseworld.agents.sb3 import GlimpseExtractor, GlimpseVecEnv
 from glimpseworld.envs.environment import GlimpseEnv, GlimpseVectorEnv
 from glimpseworld.envs.saccade import SaccadeWorld
-from glimpseworld.envs.tasks import FreeViewing
+from glimpseworld.envs.tasks.task import FreeViewing
 from glimpseworld.envs.wrappers import FrameStack, NormalizeGlimpse
 
 SACCADE = "GlimpseWorld/Saccade-v0"

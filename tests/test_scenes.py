@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-import glimpseworld.envs.scenes as scenes
-import glimpseworld.envs.search_scenes as search_scenes
-from glimpseworld.envs.families import FAMILIES
-from glimpseworld.envs.images import ImageSet, load_images
+import glimpseworld.envs.imagery.scenes as scenes
+import glimpseworld.envs.imagery.search_scenes as search_scenes
+from glimpseworld.envs.imagery.images import ImageSet, load_images
+from glimpseworld.envs.shapes.families import FAMILIES
 
 
 @pytest.fixture(scope="module")

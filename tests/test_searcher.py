@@ -12,9 +12,9 @@ import glimpseworld.envs  # noqa: F401 - registers the ids
 from glimpseworld.agents.class_reader import ClassReader
 from glimpseworld.agents.motor import Motor
 from glimpseworld.agents.searcher import ClassTarget, GlimpseTarget, SearchAgent, SearchConfig
-from glimpseworld.envs.images import ImageSet
+from glimpseworld.envs.imagery.images import ImageSet
 from glimpseworld.envs.saccade import SaccadeWorld
-from glimpseworld.experiments.class_readers import class_under, fit_place_reader
+from glimpseworld.experiments.control.class_readers import class_under, fit_place_reader
 
 MOTOR = Motor("translation", (1.0, 1.0))
 READER = ClassReader(8.0 * torch.eye(3), torch.zeros(3))

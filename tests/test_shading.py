@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glimpseworld.envs.shading_kernels import floor_light, object_light, object_rgb, paint
+from glimpseworld.envs.rendering.shading_kernels import floor_light, object_light, object_rgb, paint
 
 F = np.float32
 

@@ -5,9 +5,9 @@ import colorsys
 import numpy as np
 import pytest
 
-from glimpseworld.envs.meshes import Mesh
-from glimpseworld.envs.renderer import Lighting, RayMesh, Renderer
-from glimpseworld.envs.stage import Stage, shift_hues
+from glimpseworld.envs.rendering.renderer import Lighting, RayMesh, Renderer
+from glimpseworld.envs.rendering.stage import Stage, shift_hues
+from glimpseworld.envs.shapes.meshes import Mesh
 
 
 def stage(**fields):

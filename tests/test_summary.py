@@ -2,7 +2,7 @@
 
 import pytest
 
-from glimpseworld.experiments.aggregate import COLUMNS
+from glimpseworld.experiments.compare.aggregate import COLUMNS
 from glimpseworld.experiments.summary import load_results, summary_table
 from glimpseworld.world_model.checkpoint import CheckpointError
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from glimpseworld.envs.homing import RotationHomingVectorEnv, SaccadeHomingEnv
-from glimpseworld.envs.images import ImageSet
-from glimpseworld.envs.matching import ObjectReorientEnv, SaccadeReachEnv, SaccadeReachVectorEnv
-from glimpseworld.envs.search import SaccadeSearchEnv
+from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.tasks.homing import RotationHomingVectorEnv, SaccadeHomingEnv
+from glimpseworld.envs.tasks.matching import ObjectReorientEnv, SaccadeReachEnv, SaccadeReachVectorEnv
+from glimpseworld.envs.tasks.search import SaccadeSearchEnv
 
 ROTATION = {"members_per_family": 2, "size": 16, "shadows": False}
 

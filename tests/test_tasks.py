@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpseworld.envs.environment import GlimpseEnv, GlimpseVectorEnv
 from glimpseworld.envs.saccade import SaccadeWorld
-from glimpseworld.envs.tasks import Task
+from glimpseworld.envs.tasks.task import Task
 
 
 class ReachTheRight(Task):

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from glimpseworld.envs.environment import GlimpseVectorEnv
-from glimpseworld.envs.oculomotor import Oculomotor
+from glimpseworld.envs.eye.oculomotor import Oculomotor
 from glimpseworld.envs.rotations import uniform_rotations
 from glimpseworld.envs.saccade import SaccadeWorld
 from glimpseworld.envs.stored_view_files import StoredViews

@@ -1,0 +1,1 @@
+"""The eye: foveae, where to look, and how the gaze moves."""

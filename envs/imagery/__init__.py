@@ -1,0 +1,1 @@
+"""Images to look at: built in, and data sets on disk."""

@@ -1,0 +1,1 @@
+"""Views of an object in 3DIEBench's scene, by ray casting."""

@@ -1,0 +1,1 @@
+"""Objects to turn: built in, and meshes on disk."""

@@ -1,0 +1,1 @@
+"""What counts: search, classification, homing, and bringing about a goal view."""

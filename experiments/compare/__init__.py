@@ -1,0 +1,1 @@
+"""Grids of methods and seeds: runs, tables and figures."""

@@ -1,0 +1,311 @@
+"""Grids of `glimpseworld compare`: what is compared, as data. Adding an arm is one line.
+
+An arm is a name and the settings in which it departs from the grid's preset and common settings, as dotted paths into
+`TrainConfig`: `{"model.condition": "none"}`. Two keys are no settings: "preset", for an arm that starts from another
+preset than the grid's (saccades beside rotations), after which the common settings apply all the same.
+
+A grid of your own is a JSON file with the fields of `Grid`:
+
+    {"name": "mine", "preset": "quick", "seeds": [0, 1, 2],
+     "common": {"learner.total_steps": 2400},
+     "arms": {"plus": {}, "no-actions": {"model.condition": "none"}}}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union
+
+from ...world_model.objectives import Objective
+from ..config import Effort, TrainConfig, from_dict, presets
+
+Settings = Mapping[str, Any]
+"""Dotted paths into `TrainConfig` -> values."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is compared: every arm with every seed. JSON-able."""
+
+    name: str
+    """Names the folder."""
+    preset: str
+    """Where arms start from."""
+    arms: Mapping[str, Settings]
+    """Name -> settings; the first arm of a world is what the others in that world are compared with."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the runs of each arm. Runs of equal seeds start from the same data."""
+    common: Settings = field(default_factory=dict)
+    """Settings of all arms, before their own."""
+    effort: Effort = "quick"
+    """How thoroughly runs are evaluated; see `glimpseworld evaluate`."""
+
+    def __post_init__(self) -> None:
+        if not self.arms or not self.seeds:
+            raise ValueError(f"grid {self.name!r} needs at least one arm and one seed")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"grid {self.name!r} names a seed twice: {list(self.seeds)}")
+        for name in (self.name, *self.arms):
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"{name!r} names a folder: use letters, digits, dots, hyphens and underscores")
+        for name in self.arms:
+            self.config(name, self.seeds[0])
+
+    def config(self, arm: str, seed: int) -> TrainConfig:
+        """Return the settings of one run.
+
+        Raises:
+            ValueError: if the arm has an unknown preset, setting or value, or settings that do not go together.
+        """
+        changes = {**self.common, **self.arms[arm]}
+        preset = changes.pop("preset", self.preset)
+        known = presets()
+        if preset not in known:
+            raise ValueError(f"arm {arm!r}: no preset {preset!r}; there are {', '.join(known)}")
+        for key in ("seed", "folder"):
+            if key in changes:
+                raise ValueError(f"arm {arm!r} sets {key!r}, which the comparison itself decides: leave it out")
+        try:
+            return with_settings(known[preset][1], {**changes, "seed": seed})
+        except ValueError as error:
+            raise ValueError(f"arm {arm!r}: {error}") from error
+
+
+def with_settings(config: TrainConfig, changes: Settings) -> TrainConfig:
+    """Return `config` with the settings at dotted paths changed, all at once.
+
+    Raises:
+        ValueError: if there is no such setting, the value is not one it can have, or settings do not go together.
+    """
+    settings = asdict(config)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        kind, place = TrainConfig, settings
+        for parent in parents:
+            hint = typing.get_type_hints(kind).get(parent)
+            if not (isinstance(hint, type) and is_dataclass(hint)):
+                raise ValueError(f"no setting {path!r}: {kind.__name__} has no group {parent!r}")
+            kind, place = hint, place[parent]
+        hints = typing.get_type_hints(kind)
+        if last not in hints or is_dataclass(hints[last]):
+            leaves = [name for name, hint in hints.items() if not is_dataclass(hint)]
+            raise ValueError(f"no setting {path!r}; {kind.__name__} has {', '.join(leaves)}")
+        if not _fits(value, hints[last]):
+            expected = str(hints[last]) if typing.get_origin(hints[last]) else hints[last].__name__
+            raise ValueError(f"{path} must be {expected.replace('typing.', '')}, got {value!r}")
+        place[last] = value
+    return from_dict(TrainConfig, settings)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether `value`, as JSON has it, is of the type `hint`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in arguments)
+    if origin in (Union, UnionType):
+        return any(_fits(value, choice) for choice in arguments)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return len(kinds) == len(value) and all(_fits(v, kind) for v, kind in zip(value, kinds, strict=True))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, type(None) if hint is None else hint)
+
+
+def load_grid(name: str) -> Grid:
+    """Return the built-in grid called `name`, or that of a JSON file.
+
+    Raises:
+        ValueError: if there is neither, or the file does not hold a grid.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"no grid {name!r}: there are {', '.join(BUILT_IN)}, or give a JSON file")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    hints = {"name": str, "preset": str, "seeds": tuple[int, ...], "effort": Effort}
+    if not isinstance(values, dict) or not {"name", "preset", "arms"} <= set(values):
+        raise ValueError(f"{path} must hold an object with name, preset and arms; optional are seeds, common, effort")
+    unknown = sorted(set(values) - {f.name for f in fields(Grid)})
+    if unknown:
+        raise ValueError(
+            f"{path}: a grid has no {', '.join(unknown)}; it has {', '.join(f.name for f in fields(Grid))}"
+        )
+    for key, hint in hints.items():
+        if key in values and not _fits(values[key], hint):
+            raise ValueError(f"{path}: {key} must be {getattr(hint, '__name__', hint)}, got {values[key]!r}")
+    groups = [values["arms"], values.get("common", {})]
+    if not all(isinstance(group, dict) for group in groups) or not all(
+        isinstance(arm, dict) for arm in values["arms"].values()
+    ):
+        raise ValueError(f"{path}: arms must be an object of objects and common an object, of dotted settings")
+    return Grid(**{**values, "seeds": tuple(values.get("seeds", (0, 1, 2)))})
+
+
+NO_ADDITIONS: Settings = {
+    "replay.targets": 1,
+    "model.objective.standardize_targets": False,
+    "model.objective.variance": 0.0,
+    "model.objective.covariance": 0.0,
+    "model.objective.contrast": 0.0,
+    "model.objective.temperature": Objective.temperature,
+    "model.predictor_layers": 1,
+}
+"""The objective of the paper: one target, the cosine and nothing else; and its predictor."""
+_REGULARISED: Settings = {"replay.targets": 1, "model.objective.standardize_targets": False}
+_INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
+
+
+CONTRAST: Settings = {"model.objective.contrast": 0.5}
+"""A fourth addition: each prediction is told apart from all other targets of the batch."""
+
+CONTRASTS: dict[str, Settings] = {
+    "plus": {},
+    "contrast": CONTRAST,
+    "contrast-third": CONTRAST,
+    "paper": NO_ADDITIONS,
+    "no-actions": {"model.condition": "none"},
+    "byol": {"model.method": "byol"},
+    "simclr": {"model.method": "simclr"},
+    "equimod": {"model.method": "equimod"},
+}
+"""The main contrasts: seq-JEPA with the additions; with a contrast of targets too, in full and in a third of the time;
+without any; without actions; and baselines."""
+
+FULL: dict[str, Settings] = {
+    "plus": {},
+    "third": {},
+    **{arm: CONTRASTS[arm] for arm in ("paper", "no-actions", "byol", "simclr", "equimod")},
+}
+"""The main contrasts on the preset `cpu`, which has the contrast of targets itself."""
+
+BASELINES: dict[str, Settings] = {
+    "plus": {},
+    **{arm: CONTRASTS[arm] for arm in ("byol", "simclr", "equimod")},
+    **{
+        method: {"model.method": method}
+        for method in ("sie", "vicreg", "vicreg-traj", "sen", "conditional-byol", "context-ssl", "supervised")
+    },
+}
+"""All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
+
+STEPS: dict[str, float] = {
+    "contrast-third": 1 / 3,
+    "third": 1 / 3,
+    "paper": 1.305,
+    "no-actions": 1.14,
+    "byol": 1.37,
+    "conditional-byol": 1.37,
+    "simclr": 0.772,
+    "vicreg": 0.772,
+    "vicreg-traj": 0.772,
+    "sen": 0.772,
+    "supervised": 0.772,
+    "sie": 0.777,
+    "equimod": 0.667,
+    "context-ssl": 0.5,
+    "rollout": 1 / 1.6,
+    "pose-tokens": 1 / 1.15,
+}
+"""Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
+
+
+def equal_cost(arms: Mapping[str, Settings], updates: int) -> dict[str, Settings]:
+    """Return `arms` with as many updates each as cost about what `updates` of seq-JEPA+ do; see `budget` for what
+    they did cost."""
+    return {arm: {**arms[arm], "learner.total_steps": 10 * round(updates * STEPS.get(arm, 1.0) / 10)} for arm in arms}
+
+
+ABLATIONS: dict[str, Settings] = {
+    "plus": {},
+    # who sees the actions
+    "no-actions": {"model.condition": "none"},
+    "aggregator-only": {"model.condition": "aggregator"},
+    "predictor-only": {"model.condition": "predictor"},
+    # the additions, alone and together
+    "paper": NO_ADDITIONS,
+    "targets-only": {**NO_ADDITIONS, "replay.targets": 4},
+    "standardized-only": {**NO_ADDITIONS, "model.objective.standardize_targets": True},
+    "regularised-only": _REGULARISED,
+    # the length of an embedded action
+    "action-16": {"model.motion_embedding": 16},
+    "action-128": {"model.motion_embedding": 128},
+    # M_tr; M_val is what every evaluation varies
+    "context-1": {"replay.context": (1, 1)},
+    "context-3": {"replay.context": (3, 3)},
+    "context-1-to-5": {"replay.context": (1, 5)},
+    # the stream: windows, agent, and what stays constant within an episode
+    "adjacent": {"replay.windows": "adjacent"},
+    "independent": _INDEPENDENT,
+    "palette-objects": {"rotation.palette": "objects"},
+    "palette-objects-paper": {**NO_ADDITIONS, "rotation.palette": "objects"},
+    "light-episode": {"rotation.lighting": "episode"},
+    # the difference of the floor's and the light's hue as a part of the action
+    "colour-actions": {"rotation.motion": "rotation-colour"},
+}
+
+SACCADES: dict[str, Settings] = {
+    "saccade-plus": {"preset": "quick-saccade"},
+    "saccade-paper": {"preset": "quick-saccade", **NO_ADDITIONS},
+    "saccade-no-actions": {"preset": "quick-saccade", "model.condition": "none"},
+    "saccade-conv-jepa": {"preset": "quick-saccade", "model.method": "conv-jepa"},
+    "saccade-simclr": {"preset": "quick-saccade", "model.method": "simclr"},
+    "saccade-random": {"preset": "quick-saccade", "agent": "random"},
+    "saccade-no-saliency": {"preset": "quick-saccade", "saccade.priority.saliency": False},
+    "saccade-no-ior": {"preset": "quick-saccade", "saccade.priority.strength": 0.0},
+}
+
+PATH: dict[str, Settings] = {
+    "memory": {"model.memory.layers": 2},
+    "own-views": {"model.memory.layers": 2, "paths.swapped": 0.0},
+    "saccade-memory": {"preset": "quick-saccade", "model.memory.layers": 2},
+}
+"""The path memory, trained on paths whose views are swapped for others, and on paths with their own views."""
+BEYOND: dict[str, Settings] = {
+    "plus": {},
+    "sigreg": {"model.objective.variance": 0.0, "model.objective.covariance": 0.0, "model.objective.sigreg": 0.002},
+    "inverse": {"model.objective.inverse": 0.1},
+    "pose-tokens": {"model.tokens": "pose"},
+    "gru": {"model.context": "gru"},
+    "rollout": {"model.objective.rollout": 0.5},
+}
+"""What is not in the paper, one at a time. The weights are by the scale of the terms, not tuned."""
+
+CURIOSITY: dict[str, Settings] = {
+    "random": {},
+    "curious": {"agent": "curious"},
+    "saccade-random": {"preset": "quick-saccade", "agent": "random"},
+    "saccade-saliency": {"preset": "quick-saccade"},
+    "saccade-curious": {"preset": "quick-saccade", "agent": "curious"},
+}
+"""Who gathers the data, at equal glimpses and updates. All models of a world are evaluated on the same views, those of
+saccades where random gaze may look: anywhere."""
+
+BUILT_IN: dict[str, Grid] = {
+    grid.name: grid
+    for grid in (
+        Grid("small", "quick", equal_cost(CONTRASTS, 1_800), effort="brief"),
+        Grid("full", "cpu", {**equal_cost(FULL, 6_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
+        Grid("ablations", "quick", {**ABLATIONS, **SACCADES}, effort="full"),
+        Grid("baselines", "quick", equal_cost(BASELINES, 3_600)),
+        Grid("path", "quick", PATH),
+        Grid("beyond", "quick", equal_cost(BEYOND, 1_800), effort="brief"),
+        Grid("curiosity", "quick", CURIOSITY, common={"learner.total_steps": 1_800}, effort="brief"),
+    )
+}
+"""The built-in grids: `small` is at most an hour on two cores, the others take a night and more."""

@@ -1,0 +1,1 @@
+"""The control benchmark: tasks, agents, and tables of how they did."""

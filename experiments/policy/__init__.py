@@ -1,0 +1,1 @@
+"""Policies by reinforcement learning: training, storing, playing and comparing them."""
