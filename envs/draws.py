@@ -6,6 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
+Rows = slice | np.ndarray
+"""Which sub-environments: `slice(None)` for all (the fast path), or an int64 array of their numbers."""
+
+ALL = slice(None)
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -15,8 +15,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .core import ALL, RENDER_MODES, Rows, Simulator, World
+from .core import RENDER_MODES, Simulator
+from .draws import ALL, Rows
 from .tasks.task import FreeViewing, Task
+from .world import World
 
 
 class GlimpseEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):

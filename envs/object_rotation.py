@@ -10,8 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
-from .draws import EpisodeDraws
+from .draws import EpisodeDraws, Rows
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .rendering.renderer import RayMesh, Renderer
 from .rendering.scene_factors import SCENE_FACTORS, lighting_of, scene_specification, stage_of
@@ -27,6 +26,7 @@ from .rotations import (
 from .sensor import SENSOR_FACTORS, sense
 from .shapes.objects import load_objects
 from .variation import FactorDraw, Variation
+from .world import MotionKind, MotionSignal, World, checked_motion_signal
 
 RotationRange = Literal["free", "3diebench", "ood"]
 _DRAW_OBJECT, _DRAW_START, _DRAW_FACTORS, _DRAW_NOISE = 1, 2, 3, 51

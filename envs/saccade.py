@@ -9,16 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
-from .draws import EpisodeDraws
+from .draws import EpisodeDraws, Rows
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .eye.fixation import INHIBITION_RADIUS, PriorityMap, PrioritySettings
 from .eye.foveae import FoveaKind, make_fovea
 from .eye.oculomotor import Oculomotor
-from .imagery.images import ImageSet, load_images
+from .imagery.image_set import ImageSet
+from .imagery.images import load_images
 from .sensor import SENSOR_FACTORS, sense
 from .settings import is_numbers, settings_from
 from .variation import Variation
+from .world import MotionKind, MotionSignal, World, checked_motion_signal
 
 _DRAW_IMAGE, _DRAW_START, _DRAW_OCULOMOTOR, _DRAW_VARIATION, _DRAW_NOISE = 1, 2, 40, 50, 51
 ZOOM_STEP = 1.0

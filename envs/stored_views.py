@@ -8,12 +8,12 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from .core import MotionKind, MotionSignal, Rows, World, checked_motion_signal
-from .draws import EpisodeDraws
+from .draws import EpisodeDraws, Rows
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .rotations import as_motion, bounded_rotations, rotation_towards
 from .splits import Split
 from .stored_view_files import StoredViews, load_stored_views
+from .world import MotionKind, MotionSignal, World, checked_motion_signal
 
 _DRAW_OBJECT, _DRAW_VIEW = 1, 2
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .core import Rows
-    from .draws import EpisodeDraws
+from .draws import EpisodeDraws, Rows
 
 FactorDraw = Literal["fixed", "episode", "step"]
 _LEAST_RANDOMNESS = 4

@@ -23,7 +23,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -35,15 +34,15 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from ..envs.imagery.images import ImageSet
+from ..envs.imagery.image_set import ImageSet
 from ..envs.object_rotation import ObjectRotationVectorEnv
 from ..envs.saccade import SaccadeVectorEnv
 from ..envs.shapes.objects import ObjectSet
+from .timing import Row, compare, duration_of
 from .tiny_renderer import TinyRenderer
 
 EPISODE = 16
 """Steps of an episode; with the reset, one in 17 steps of the vector environments begins one."""
-_REPETITION = 0.02
 _PEERS = ("ap_gym", "pybullet")
 _IMPORT = """
 import sys, time
@@ -69,30 +68,6 @@ class BenchConfig:
     def __post_init__(self) -> None:
         if not (self.seconds > 0 and math.isfinite(self.seconds)):
             raise ValueError(f"seconds must be positive and finite, got {self.seconds}")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    work: str
-    unit: str
-    """Of `ours` and `reference`."""
-    bar: float
-    ours: float | None = None
-    reference: float | None = None
-    measured: float | None = None
-    """What the bar is for: the ratio of ours to the reference, or `ours` where there is none; None: not measured."""
-    at_most: bool = False
-    """The bar is an upper limit, not a lower one."""
-    note: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the bar is met; None if that was not measured."""
-        if self.measured is None:
-            return None
-        return self.measured <= self.bar if self.at_most else self.measured >= self.bar
 
 
 def main(arguments: list[str]) -> None:
@@ -173,38 +148,6 @@ def _cell(value: float | None, unit: str) -> str:
     if value is None:
         return ""
     return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.3g} {unit}".rstrip()
-
-
-def compare(ours: Callable[[], object], reference: Callable[[], object], seconds: float) -> tuple[float, float, float]:
-    """Time two functions in turns.
-
-    Args:
-        ours: does one piece of work.
-        reference: does one piece of work.
-        seconds: how long to go on; each function has at least three repetitions of about 20 ms, or of one call.
-
-    Returns:
-        The median calls a second of ours and of the reference, and the median of the ratios of the two.
-    """
-    calls = _calls_in_a_repetition(ours), _calls_in_a_repetition(reference)
-    rates: list[tuple[float, float]] = []
-    end = time.perf_counter() + seconds
-    while len(rates) < 3 or time.perf_counter() < end:
-        rates.append((calls[0] / _duration(ours, calls[0]), calls[1] / _duration(reference, calls[1])))
-    array = np.array(rates)
-    return float(np.median(array[:, 0])), float(np.median(array[:, 1])), float(np.median(array[:, 0] / array[:, 1]))
-
-
-def _calls_in_a_repetition(work: Callable[[], object]) -> int:
-    _duration(work, 3)  # the first calls warm up caches
-    return max(1, int(_REPETITION / (_duration(work, 3) / 3)))
-
-
-def _duration(work: Callable[[], object], calls: int) -> float:
-    began = time.perf_counter()
-    for _ in range(calls):
-        work()
-    return time.perf_counter() - began
 
 
 def _against(row: Row, num_envs: int, ours: Callable[[], object], reference: Callable[[], object], s: float) -> Row:
@@ -385,9 +328,9 @@ def memory_row(glimpses: int) -> Row:
     if not Path("/proc/self/statm").exists():
         return Row(work, "MB", 5.0, at_most=True, note="not measured: this system has no /proc/self/statm")
     step = stepper(saccade_env(256, side=96, channels=3, glimpse_size=32))
-    _duration(step, -(-glimpses // 2560))
+    duration_of(step, -(-glimpses // 2560))
     before = _resident_megabytes()
-    _duration(step, -(-glimpses // 256))
+    duration_of(step, -(-glimpses // 256))
     grown = _resident_megabytes() - before
     return Row(work, "MB", 5.0, ours=grown, measured=grown, at_most=True)
 

@@ -18,8 +18,8 @@ from ..agents.plan_objectives import ReachEmbedding
 from ..agents.planner import PREDICTED_AT_ONCE, Planner, PlannerConfig
 from ..world_model.motion_tensors import rotation_from_vector
 from ..world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
-from .bench import Row, compare
 from .config import ModelOptions
+from .timing import Row, compare
 
 VIEWS = 3
 

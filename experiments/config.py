@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from ..envs.core import World
 from ..envs.splits import Split
+from ..envs.world import World
 from ..world_model.learner import LearnerConfig
 from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective

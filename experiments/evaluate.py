@@ -62,8 +62,8 @@ import torch
 import tyro
 from tqdm import tqdm
 
-from ..envs.core import World
 from ..envs.object_rotation import RotationRange
+from ..envs.world import World
 from ..world_model.build import build_model, model_settings
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.probes import feature_std, rankme

@@ -41,12 +41,12 @@ from ..agents.motor import Motor
 from ..agents.path_integrator import DeadReckoningAgent, PathIntegratorAgent, PathIntegratorConfig
 from ..agents.scripted import Agent, RandomAgent
 from ..agents.similarity import SimilarityCurve, calibrate_stop, fit_similarity, pairs_of_views
-from ..envs.core import MotionSignal, World
 from ..envs.environment import GlimpseVectorEnv
 from ..envs.object_rotation import ObjectRotationWorld
 from ..envs.saccade import SaccadeWorld
 from ..envs.tasks.homing import Homing
 from ..envs.tasks.task import pose_scale
+from ..envs.world import MotionSignal, World
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.protocol import WorldModel

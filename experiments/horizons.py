@@ -25,8 +25,8 @@ from torch import Tensor
 
 from ..agents.planner import motions_reached
 from ..agents.rollout import Rollout
-from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
+from ..envs.world import World
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.motion import MotionKind
 from ..world_model.protocol import WorldModel

@@ -16,8 +16,8 @@ import torch
 from tqdm import tqdm
 
 from ..agents.rollout import Rollout
-from ..envs.core import World
 from ..envs.environment import GlimpseVectorEnv
+from ..envs.world import World
 from ..world_model.build import build_model, model_settings, new_model
 from ..world_model.checkpoint import (
     CheckpointError,

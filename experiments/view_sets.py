@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..envs.core import World
 from ..envs.saccade import SaccadeWorld
+from ..envs.world import World
 from ..world_model.motion import MotionKind, relative
 from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views

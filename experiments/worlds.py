@@ -10,7 +10,6 @@ import numpy as np
 from ..agents.curiosity import CuriousAgent
 from ..agents.motor import Motor
 from ..agents.scripted import Agent, DeckAgent, IndependentAgent, RandomAgent, SaliencyAgent
-from ..envs.core import MotionSignal, World
 from ..envs.eye.foveae import FoveaKind
 from ..envs.eye.oculomotor import Oculomotor
 from ..envs.object_rotation import ObjectRotationWorld, RotationRange
@@ -18,6 +17,7 @@ from ..envs.saccade import SaccadeWorld
 from ..envs.splits import Split
 from ..envs.stored_views import StoredViewsWorld
 from ..envs.variation import FactorDraw
+from ..envs.world import MotionSignal, World
 from ..world_model.protocol import WorldModel
 
 AgentName = Literal["random", "independent", "saliency", "curious"]

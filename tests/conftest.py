@@ -16,7 +16,7 @@ import pytest
 @pytest.fixture(scope="session")
 def toy_images():
     """12 images of 40 x 40 whose pixels tell image, row and column: (40 * image, row, column)."""
-    from glimpseworld.envs.imagery.images import ImageSet
+    from glimpseworld.envs.imagery.image_set import ImageSet
 
     rows, columns = np.mgrid[:40, :40]
     pixels = np.stack([np.stack([np.full((40, 40), 20 * i), rows, columns], axis=-1) for i in range(12)])

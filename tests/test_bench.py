@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from glimpseworld.envs.shapes.meshes import Mesh
-from glimpseworld.experiments import bench
-from glimpseworld.experiments.bench import BenchConfig, Row, bench_table, compare, gathers, saccade_env
+from glimpseworld.experiments import bench, timing
+from glimpseworld.experiments.bench import BenchConfig, bench_table, gathers, saccade_env
+from glimpseworld.experiments.timing import Row, compare
 from glimpseworld.experiments.tiny_renderer import write_obj
 
 
@@ -21,7 +22,7 @@ def test_the_bare_gather_cuts_the_environments_own_glimpses():
 def test_a_ratio_is_of_rates(monkeypatch):
     """On a clock that work itself advances: ours takes 2 ms a call, the reference 6."""
     now = [0.0]
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
     def work(seconds):
         now[0] += seconds

@@ -9,7 +9,7 @@ from glimpseworld.agents.rollout import Rollout
 from glimpseworld.agents.scripted import RandomAgent, SaliencyAgent
 from glimpseworld.envs.display import saccade_frame
 from glimpseworld.envs.eye.fixation import PriorityMap, PrioritySettings, spectral_residual
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.saccade import SaccadeVectorEnv, SaccadeWorld
 from glimpseworld.experiments.config import make_agent
 

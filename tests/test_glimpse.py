@@ -15,7 +15,7 @@ import glimpseworld.envs.eye.image_tables as image_tables
 import glimpseworld.envs.threads as threads
 from glimpseworld.envs.eye.foveae import BlurredFovea, LogPolarFovea, MultiscaleFovea, make_fovea
 from glimpseworld.envs.eye.glimpse import CropFovea
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv, SaccadeWorld
 
 KINDS = ("crop", "multiscale", "logpolar", "blurred")

@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from scipy.special import log_softmax
 
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.saccade import SaccadeVectorEnv
 from glimpseworld.envs.tasks.classify import (
     DictPrediction,

@@ -10,7 +10,8 @@ import pytest
 
 import glimpseworld.envs  # noqa: F401  (registers the ids)
 from glimpseworld.envs.imagery import image_formats
-from glimpseworld.envs.imagery.images import BUILT_IN, ImageSet, load_images
+from glimpseworld.envs.imagery.image_set import ImageSet
+from glimpseworld.envs.imagery.images import BUILT_IN, load_images
 
 STL10_NAMES = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
 
@@ -349,7 +350,7 @@ def test_nothing_is_warned_of_a_good_source(tmp_path):
 
 
 def test_remembered_saliency_maps_are_bounded(monkeypatch):
-    monkeypatch.setattr("glimpseworld.envs.imagery.images.REMEMBERED_MAPS", 3)
+    monkeypatch.setattr("glimpseworld.envs.imagery.image_set.REMEMBERED_MAPS", 3)
     images = ImageSet(upright(8, 32), np.zeros(8, dtype=int), ("a",))
     maps = images.saliency(np.arange(8))
     assert maps.shape == (8, 32, 32) and len(images._computed) == 3

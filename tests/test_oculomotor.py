@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 import glimpseworld.envs  # noqa: F401 - registers the ids
 from glimpseworld.envs.draws import EpisodeDraws
 from glimpseworld.envs.eye.oculomotor import Oculomotor
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.object_rotation import ObjectRotationEnv, ObjectRotationVectorEnv
 from glimpseworld.envs.saccade import SaccadeEnv, SaccadeVectorEnv, SaccadeWorld
 

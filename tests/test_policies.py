@@ -13,8 +13,9 @@ from glimpseworld.experiments.policy.command import PlayPolicy, main, play
 from glimpseworld.experiments.policy.config import PolicyConfig, load_policy_config, make_envs
 from glimpseworld.experiments.policy.curves import CurvesConfig, curves_table, policy_curves, reached
 from glimpseworld.experiments.policy.learning_curve import COLUMNS, play_episodes, read_curve
-from glimpseworld.experiments.policy.policies import VALIDATION_SEED, Training, train_policy
+from glimpseworld.experiments.policy.policies import VALIDATION_SEED, train_policy
 from glimpseworld.experiments.policy.store import load_policy, restore_training
+from glimpseworld.experiments.policy.training import Training
 from glimpseworld.world_model.build import model_settings
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, save_checkpoint
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import glimpseworld.envs.cache as cache
 from glimpseworld.envs.draws import EpisodeDraws
 from glimpseworld.envs.eye.glimpse import CropFovea
-from glimpseworld.envs.imagery.images import ImageSet, load_images
+from glimpseworld.envs.imagery.image_set import ImageSet
+from glimpseworld.envs.imagery.images import load_images
 from glimpseworld.envs.saccade import SaccadeVectorEnv, SaccadeWorld
 
 

@@ -7,7 +7,8 @@ import pytest
 
 import glimpseworld.envs.imagery.scenes as scenes
 import glimpseworld.envs.imagery.search_scenes as search_scenes
-from glimpseworld.envs.imagery.images import ImageSet, load_images
+from glimpseworld.envs.imagery.image_set import ImageSet
+from glimpseworld.envs.imagery.images import load_images
 from glimpseworld.envs.shapes.families import FAMILIES
 
 

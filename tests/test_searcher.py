@@ -12,7 +12,7 @@ import glimpseworld.envs  # noqa: F401 - registers the ids
 from glimpseworld.agents.class_reader import ClassReader
 from glimpseworld.agents.motor import Motor
 from glimpseworld.agents.searcher import ClassTarget, GlimpseTarget, SearchAgent, SearchConfig
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.saccade import SaccadeWorld
 from glimpseworld.experiments.control.class_readers import class_under, fit_place_reader
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.tasks.homing import RotationHomingVectorEnv, SaccadeHomingEnv
 from glimpseworld.envs.tasks.matching import ObjectReorientEnv, SaccadeReachEnv, SaccadeReachVectorEnv
 from glimpseworld.envs.tasks.search import SaccadeSearchEnv

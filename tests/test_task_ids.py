@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 from glimpseworld.agents.oracles import OracleAgent
 from glimpseworld.agents.rollout import Rollout
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.registration import ENV_IDS, TASK_IDS, WORLD_IDS
 
 ROTATION = {"members_per_family": 2, "size": 16, "shadows": False}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from glimpseworld.envs.imagery.images import ImageSet
+from glimpseworld.envs.imagery.image_set import ImageSet
 from glimpseworld.envs.saccade import SaccadeWorld
 from glimpseworld.experiments.config import RotationOptions, SaccadeOptions, TrainConfig
 from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, condition_of, make_material, result_paths

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from ..eye.fixation import spectral_residual
 from ..splits import SPLITS, Split
 from .image_files import read_class_folders, read_tiny_imagenet
 from .image_formats import (
     Arrays,
-    check_saliency,
     read_array_file,
     read_cifar10,
     read_cifar100,
@@ -23,89 +17,9 @@ from .image_formats import (
     read_stl10_unlabelled,
     refuse_pickles,
 )
+from .image_set import ImageSet
 
 BUILT_IN = ("scenes", "landscapes", "search-easy", "search", "search-hard", "textures")
-REMEMBERED_MAPS = 4096
-"""Saliency maps that a set computed and keeps."""
-
-
-class ImageSet:
-    """Square images of one size, with a label each.
-
-    Args:
-        images: (N, S, S, C) uint8, N and S at least 1.
-        labels: (N,) integers in [0, number of classes).
-        class_names: one name a class.
-        saliency: (N, S, S) uint8 or floating point maps, none negative or all zeros, on any scale; or None to compute
-            spectral residual saliency when it is asked for.
-        boxes: (N, 4) int64 boxes (x0, y0, x1, y1) in pixels around the labelled object, ends excluded, or None.
-        object_boxes: (N, K, 4) int64 boxes of all K objects of an image, or None.
-        object_labels: (N, K) int64, their classes, those of one image distinct; given with `object_boxes`, or None.
-        recipe: arguments of `load_images` that make this set again, so that pickling ships no pixels; or None.
-
-    Raises:
-        ValueError: if shapes or labels do not fit together, or a saliency map is negative, not finite or all zeros.
-    """
-
-    def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        class_names: Sequence[str],
-        *,
-        saliency: np.ndarray | None = None,
-        boxes: np.ndarray | None = None,
-        object_boxes: np.ndarray | None = None,
-        object_labels: np.ndarray | None = None,
-        recipe: tuple[str, Split] | None = None,
-    ) -> None:
-        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] != images.shape[2] or 0 in images.shape:
-            raise ValueError(
-                f"expected images (N, S, S, C) uint8, N and S at least 1; got {images.dtype} {images.shape}"
-            )
-        if labels.shape != (len(images),) or labels.min() < 0 or labels.max() >= len(class_names):
-            raise ValueError(f"expected {len(images)} labels in [0, {len(class_names)}), got {labels.shape} {labels}")
-        if saliency is not None and saliency.shape != images.shape[:3]:
-            raise ValueError(f"expected saliency maps {images.shape[:3]}, got {saliency.shape}")
-        if saliency is not None and recipe is None:  # the loaders have checked theirs, which may be gigabytes
-            check_saliency(saliency, "saliency")
-        _check_objects(len(images), len(class_names), boxes, object_boxes, object_labels)
-        self.images = images if images.flags.c_contiguous else np.ascontiguousarray(images)
-        self.labels = np.asarray(labels, dtype=np.int64)
-        self.class_names = tuple(class_names)
-        self.boxes = boxes
-        self.object_boxes, self.object_labels = object_boxes, object_labels
-        self._saliency = saliency
-        self._computed: dict[int, np.ndarray] = {}
-        self._recipe = recipe
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def side(self) -> int:
-        """S, in pixels."""
-        return self.images.shape[1]
-
-    def saliency(self, index: np.ndarray) -> np.ndarray:
-        """Return the (n, S, S) saliency maps of the images `index` (n,): as they were given, or computed as uint8."""
-        if self._saliency is not None:
-            return self._saliency[index]
-        return np.stack([self._spectral_residual(int(i)) for i in index])
-
-    def _spectral_residual(self, i: int) -> np.ndarray:
-        """Compute the map of image i, or recall it; the oldest make room, so that memory stays flat."""
-        if i not in self._computed:
-            if len(self._computed) >= REMEMBERED_MAPS:
-                del self._computed[next(iter(self._computed))]
-            self._computed[i] = spectral_residual(self.images[i].squeeze())
-        return self._computed[i]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self._recipe is not None:
-            return load_images, self._recipe
-        optional = (self._saliency, self.boxes, self.object_boxes, self.object_labels)
-        return _from_arrays, (self.images, self.labels, self.class_names, *optional)
 
 
 def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train") -> ImageSet:
@@ -146,6 +60,24 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+    if source in BUILT_IN:
+        return _built_in(str(source), split).made_by(load_images, str(source), split)
+    path = Path(os.path.abspath(os.path.expanduser(source)))
+    arrays = _read(path, split)
+    skipped = arrays.get("skipped")
+    if skipped is not None and len(skipped):
+        warnings.warn(f"skipped {len(skipped)} unreadable images, the first {skipped[0]}", stacklevel=2)
+    found = ImageSet(
+        arrays["images"],
+        arrays["labels"],
+        arrays["class_names"].tolist(),
+        saliency=arrays.get("saliency"),
+        checked=True,
+    )
+    return found.made_by(load_images, str(path), split)
+
+
+def _built_in(source: str, split: Split) -> ImageSet:
     if source == "scenes":
         from .scenes import load_scenes
 
@@ -154,22 +86,9 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
         from .landscapes import load_landscapes
 
         return load_landscapes(split)
-    if source in BUILT_IN:
-        from .search_scenes import load_search, load_textures
+    from .search_scenes import load_search, load_textures
 
-        return load_textures(split) if source == "textures" else load_search(str(source), split)
-    path = Path(os.path.abspath(os.path.expanduser(source)))
-    arrays = _read(path, split)
-    skipped = arrays.get("skipped")
-    if skipped is not None and len(skipped):
-        warnings.warn(f"skipped {len(skipped)} unreadable images, the first {skipped[0]}", stacklevel=2)
-    return ImageSet(
-        arrays["images"],
-        arrays["labels"],
-        arrays["class_names"].tolist(),
-        saliency=arrays.get("saliency"),
-        recipe=(str(path), split),
-    )
+    return load_textures(split) if source == "textures" else load_search(source, split)
 
 
 def _read(source: Path, split: Split) -> Arrays:
@@ -194,45 +113,3 @@ def _read(source: Path, split: Split) -> Arrays:
     if "wnids.txt" in names and (source / "train").is_dir():
         return read_tiny_imagenet(source, split)
     return read_class_folders(source, split)
-
-
-def _from_arrays(
-    images: np.ndarray,
-    labels: np.ndarray,
-    class_names: tuple[str, ...],
-    saliency: np.ndarray | None,
-    boxes: np.ndarray | None,
-    object_boxes: np.ndarray | None,
-    object_labels: np.ndarray | None,
-) -> ImageSet:
-    return ImageSet(
-        images,
-        labels,
-        class_names,
-        saliency=saliency,
-        boxes=boxes,
-        object_boxes=object_boxes,
-        object_labels=object_labels,
-    )
-
-
-def _check_objects(
-    count: int,
-    classes: int,
-    boxes: np.ndarray | None,
-    object_boxes: np.ndarray | None,
-    object_labels: np.ndarray | None,
-) -> None:
-    if boxes is not None and boxes.shape != (count, 4):
-        raise ValueError(f"expected boxes {(count, 4)}, got {boxes.shape}")
-    if object_boxes is None and object_labels is None:
-        return
-    if object_boxes is None or object_labels is None:
-        raise ValueError("object_boxes and object_labels come together; one of them is None")
-    if object_labels.ndim != 2 or len(object_labels) != count or object_boxes.shape != (*object_labels.shape, 4):
-        raise ValueError(
-            f"expected object_labels (N, K) and object_boxes (N, K, 4) of {count} images, got {object_labels.shape} "
-            f"and {object_boxes.shape}"
-        )
-    if object_labels.min() < 0 or object_labels.max() >= classes:
-        raise ValueError(f"expected object_labels in [0, {classes})")

@@ -10,7 +10,7 @@ import numpy as np
 from ..cache import progress
 from ..eye.fixation import spectral_residual
 from ..splits import SPLITS, Split
-from .images import ImageSet
+from .image_set import ImageSet
 from .landscape_objects import Standing, cast_shadow, draw_object
 from .landscape_painting import Scenery, paint
 from .landscape_views import LandscapeView

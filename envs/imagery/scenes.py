@@ -11,7 +11,7 @@ from ..cache import cached_arrays, progress
 from ..eye.fixation import spectral_residual
 from ..shapes.objects import OBJECTS_VERSION
 from ..splits import Split
-from .images import ImageSet
+from .image_set import ImageSet
 
 if TYPE_CHECKING:
     from ..rendering.renderer import Renderer
@@ -64,7 +64,7 @@ def generated_images(
         FAMILIES,
         saliency=arrays["saliency"],
         boxes=arrays["boxes"],
-        recipe=(name, split),
+        checked=True,
     )
 
 

@@ -10,7 +10,7 @@ from ..cache import cached_arrays, progress
 from ..eye.fixation import spectral_residual
 from ..shapes.objects import OBJECTS_VERSION
 from ..splits import SPLITS, Split
-from .images import ImageSet
+from .image_set import ImageSet
 from .scenes import GROUNDS, MEMBERS_PER_FAMILY, SIDE, draw_cutout, draw_ground, paste
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def load_search(source: str, split: Split) -> ImageSet:
         boxes=arrays["object_boxes"][:, 0],
         object_boxes=arrays["object_boxes"],
         object_labels=arrays["object_labels"],
-        recipe=(source, split),
+        checked=True,
     )
 
 
@@ -131,5 +131,4 @@ def load_textures(split: Split) -> ImageSet:
         cached_arrays(recipe, build)["images"],
         np.arange(count) % len(GROUNDS),
         GROUNDS,
-        recipe=("textures", split),
     )

@@ -8,12 +8,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from ..core import Rows, World
-from ..draws import EpisodeDraws
+from ..draws import EpisodeDraws, Rows
 from ..environment import ComposedEnv, ComposedVectorEnv
-from ..imagery.images import ImageSet
+from ..imagery.image_set import ImageSet
 from ..object_rotation import ObjectRotationWorld
 from ..saccade import SaccadeWorld
+from ..world import World
 from .task import Task
 
 

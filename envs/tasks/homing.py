@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..core import Rows, World
-from ..draws import EpisodeDraws
+from ..draws import EpisodeDraws, Rows
 from ..environment import ComposedEnv, ComposedVectorEnv
-from ..imagery.images import ImageSet
+from ..imagery.image_set import ImageSet
 from ..object_rotation import ObjectRotationWorld
 from ..saccade import SaccadeWorld
 from ..settings import check_whole
+from ..world import World
 from .task import DRAW_IMPOSED, Ends, PoseGoalTask, Reward, Task, pose_scale
 
 

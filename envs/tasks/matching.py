@@ -9,13 +9,13 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from ..core import Rows, World
-from ..draws import EpisodeDraws
+from ..draws import EpisodeDraws, Rows
 from ..environment import ComposedEnv, ComposedVectorEnv
-from ..imagery.images import ImageSet
+from ..imagery.image_set import ImageSet
 from ..object_rotation import ObjectRotationWorld, RotationRange
 from ..rotations import canonical, reachable_share
 from ..saccade import SaccadeWorld
+from ..world import World
 from .task import DRAW_GOAL, DRAW_GOAL_VIEW, Ends, PoseGoalTask, Reward, Task, pose_scale
 
 

@@ -7,11 +7,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from gymnasium import spaces
 
-from ..core import ALL, Rows, World
-from ..draws import EpisodeDraws
+from ..draws import ALL, EpisodeDraws, Rows
 from ..environment import ComposedEnv, ComposedVectorEnv
-from ..imagery.images import ImageSet
+from ..imagery.image_set import ImageSet
 from ..saccade import SaccadeWorld
+from ..world import World
 from .task import DRAW_GOAL_VIEW, IMAGE_DIAGONAL, Ends, GoalTask, Reward, Task
 
 Cue = Literal["class", "glimpse"]

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from gymnasium import spaces
 
-from ..core import MotionKind, Rows, World
-from ..draws import EpisodeDraws
+from ..draws import EpisodeDraws, Rows
+from ..world import MotionKind, World
 
 Reward = Literal["sparse", "dense"]
 Ends = Literal["success", "time"]

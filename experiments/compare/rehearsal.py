@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ...agents.rollout import Rollout
-from ...envs.core import World
 from ...envs.environment import GlimpseVectorEnv
+from ...envs.world import World
 from ...world_model.build import new_model
 from ...world_model.learner import Learner
 from ...world_model.probes import CLASSIFIER_EPOCHS, REGRESSION_EPOCHS, linear_probe, regression_probe

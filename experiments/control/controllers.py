@@ -18,9 +18,9 @@ from ...agents.oracles import OracleAgent
 from ...agents.path_integrator import DeadReckoningAgent
 from ...agents.reference import GreedyRendererAgent, RasterAgent, raster_actions
 from ...agents.scripted import Agent, RandomAgent
-from ...envs.core import World
 from ...envs.object_rotation import ObjectRotationWorld
 from ...envs.saccade import SaccadeWorld
+from ...envs.world import World
 from ...world_model.motion import compose
 from ..worlds import make_agent
 from .episodes import play_episodes

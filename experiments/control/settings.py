@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ...agents.motor import Motor
-from ...envs.core import World
 from ...envs.environment import GlimpseVectorEnv
 from ...envs.saccade import SaccadeWorld
 from ...envs.splits import Split
 from ...envs.tasks.task import GoalTask
+from ...envs.world import World
 from ...world_model.protocol import WorldModel
 from ..view_sets import ViewSet, embed
 from ..worlds import motor_of

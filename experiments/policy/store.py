@@ -7,7 +7,7 @@ standardises its embeddings) and, if it keeps learning, `learner` (its optimiser
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -24,22 +24,9 @@ from ...agents.policy import PolicyAgent
 from ...world_model.build import build_model, model_settings
 from ...world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from .config import PolicyConfig, load_policy_config, policy_kwargs
-
-if TYPE_CHECKING:
-    from .policies import Training
+from .training import Training, described
 
 Arrays = dict[str, np.ndarray]
-
-
-def described(envs: gym.vector.VectorEnv) -> dict[str, Any]:
-    """Return the spaces of an environment as JSON: each entry of the observation, and the action, by type and shape."""
-    observation, action = envs.single_observation_space, envs.single_action_space
-    if not isinstance(observation, spaces.Dict) or not isinstance(action, spaces.Box):
-        raise ValueError(f"expected a Dict of observations and a Box of actions, got {observation} and {action}")
-    return {
-        "observation": {key: f"{space.dtype} {space.shape}" for key, space in observation.spaces.items()},
-        "action": f"{action.dtype} {action.shape}",
-    }
 
 
 def load_policy(folder: Path, envs: gym.vector.VectorEnv, *, device: str = "cpu") -> PolicyAgent:
