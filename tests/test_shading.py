@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from glimpseworld.envs.rendering.camera import FLOOR_Z
 from glimpseworld.envs.rendering.shading_kernels import floor_light, object_light, object_rgb, paint
 
 F = np.float32
@@ -58,27 +59,32 @@ def test_a_blocked_hit_has_only_the_other_lights():
 
 def test_the_floor_is_lit_as_in_numpy_and_only_what_is_seen_near_the_axis_is_asked_about(rng):
     floor = rng.normal(size=(3, 400)).astype(F)
-    square, along = (floor**2).sum(axis=0), rng.normal(size=400).astype(F) * 2
-    beam, near, points = np.empty(400, F), np.empty(400, np.int64), np.empty((3, 400), F)
+    world = F([0.5, -1, 3.5])
+    square, along = (floor**2).sum(axis=0), world[0] * floor[0] + world[1] * floor[1] + world[2] * floor[2]
+    beam, near, beams = np.empty(400, F), np.empty(400, np.int64), np.empty((400, 3), F)
     hidden = np.arange(0, 400, 3)
-    asked = floor_light(along.copy(), floor, square, F(4.5), F(0.9), hidden, beam, near, points)
+    shrink, light = rng.normal(size=(3, 3)).astype(F), rng.normal(size=3).astype(F)
+    asked = floor_light(floor, square, world, F(0.9), shrink, light, hidden, np.empty(400, F), beam, near, beams)
 
     inner, outer = np.cos(np.radians([14.0, 32.0]))
     inverse = 1 / np.sqrt(square - 2 * along + F(16))
     cosine = (along * F(-0.25) + F(4)) * inverse
     part = ((cosine - F(outer)) * F(1 / (inner - outer))).clip(0, 1)
-    np.testing.assert_array_equal(beam, part * (part * (3 - 2 * part)) * inverse * F(4.5))
+    np.testing.assert_array_equal(beam, part * (part * (3 - 2 * part)) * inverse * (world[2] - F(FLOOR_Z)))
     cosine[hidden] = 0
     assert 10 < asked < 300
     np.testing.assert_array_equal(near[:asked], np.flatnonzero(cosine > F(0.9)))
-    np.testing.assert_array_equal(points[:, :asked], floor[:, near[:asked]])
+    np.testing.assert_allclose(beams[:asked], (shrink @ floor).T[near[:asked]] - light, atol=1e-5)
 
 
 def test_shadow_texture_and_object_are_painted_where_they_are():
     light, ambient = np.ones(5, F), np.array([10.5, 20.5, 30.5], F)
-    spot, checks = np.array([100, 50, 0], F), np.array([0, 1, 1, 0, 0], F)
-    near, blocked = np.array([0, 1, 4]), np.array([-1, 0, -1], np.int32)
-    hit, rgb = np.array([3]), np.array([[1.4, 2.5, 254.9]], F)
+    floor_spot, checks = np.array([100, 50, 0], F), np.array([0, 1, 1, 0, 0], F)
+    near, dark = np.array([0, 1, 4]), np.array([-1, 0, -1], np.int32)
+    hit, albedo = np.array([3]), np.array([[1.4, 2.5, 254.9]], F)
+    lights = np.zeros(1, F), np.ones(1, F)  # nothing of the spot, all of the others
     frame = np.zeros((5, 3), np.uint8)
-    paint(light, near, blocked, spot, ambient, F(0.5), checks, hit, rgb, frame)
+    nothing = np.empty(0, np.int64), np.empty(0, np.int32)
+    shown = hit, *lights, albedo, *nothing, np.ones(3, F)
+    paint(light, near, dark, floor_spot, ambient, F(0.5), checks, *shown, frame)
     assert frame.tolist() == [[110, 70, 30], [5, 10, 15], [55, 35, 15], [1, 3, 255], [110, 70, 30]]

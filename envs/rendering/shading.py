@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .camera import FLOOR_Z, Camera
+from .camera import Camera
 from .lighting import Lighting
 from .ray_mesh import RayMesh
 from .stage import Stage, shift_hues
@@ -74,16 +74,48 @@ def _hues(hues: np.ndarray, saturation: float, value: float) -> np.ndarray:
     return np.array(colors, np.float32).reshape(-1, 3)
 
 
+class _Room(NamedTuple):
+    """Room for what r rays meet and what lights it, of which as many rows count as there are hits."""
+
+    hit: np.ndarray  # (r,) int64, pixels that show the object, rising
+    spot: np.ndarray  # (r,) float32, the spot light that each of them gives back, if nothing is in its way
+    plain: np.ndarray  # (r,) float32, the other lights
+    albedo: np.ndarray  # (r, 3) float32, in [0, 255]
+    lit: np.ndarray  # (r,) int64, the hits that the spot light reaches
+    beams: np.ndarray  # (r or more, 3) float32, of each of these, and then of the floor, the way from the light
+
+    @staticmethod
+    def make(rays: int, beams: int) -> _Room:
+        """Make room for so many rays and beams."""
+        (hit, lit), (spot, plain) = np.empty((2, rays), np.int64), np.empty((2, rays), np.float32)
+        return _Room(hit, spot, plain, np.empty((rays, 3), np.float32), lit, np.empty((beams, 3), np.float32))
+
+
 def draw(camera: Camera, mesh: RayMesh, views: Views, view: int, shadows: bool, frame: np.ndarray) -> None:
     """Write view number `view` into `frame`, (pixels, 3) uint8."""
-    from .shading_kernels import paint
+    from .shading_kernels import paint, scene_light
 
-    hit, rgb = object_colors(camera, mesh, views, view, shadows)
-    light, near, blocked = _floor_light(camera, mesh, views, view, shadows, hit)
-    spot = views.floor_rgb[view] * views.spot_rgb[view] * np.float32(_FLOOR_SPOT)
+    pixels = len(frame)
+    room = _Room.make(camera.rays.shape[1], 2 * pixels)
+    along, beam = np.empty((2, pixels), np.float32)
+    near = np.empty(pixels, np.int64)
+    light = views.light[view]
+    # Only rays that enter the object's bounding sphere can be blocked by it.
+    radius = mesh.radius * float(views.scale[view])
+    reach = np.float32(math.sqrt(1 - (radius / LIGHT_DISTANCE) ** 2) - 1e-5)
+    found, lit, close = scene_light(
+        *(*_met(camera, mesh, views, view), *room, camera.floor, camera.floor_square, views.light_world[view, :, 0]),
+        *(reach, views.shrink[view], light[0], along, beam, near),
+    )
+    stopped = _blocked(mesh, light, room.beams[: lit + close if shadows else 0])
+    floor_spot = views.floor_rgb[view] * views.spot_rgb[view] * np.float32(_FLOOR_SPOT)
     ambient = views.floor_rgb[view] * np.float32(_FLOOR_AMBIENT) + np.float32(0.5)
     texture = views.texture[view]
-    paint(light, near, blocked, spot, ambient, texture, camera.checks if texture else light, hit, rgb, frame)
+    paint(
+        *(beam, near, stopped[lit:], floor_spot, ambient, texture, camera.checks if texture else beam),
+        *(room.hit[:found], room.spot, room.plain, _tinted(room.albedo[:found], views.hue[view]), room.lit),
+        *(stopped[:lit], views.spot_rgb[view], frame),
+    )
 
 
 def object_colors(
@@ -92,50 +124,26 @@ def object_colors(
     """Return the h pixels that show the object, (h,) int64, rising, and their colours in [0, 255], (h, 3) float32."""
     from .shading_kernels import object_light, object_rgb
 
+    count = camera.rays.shape[1]
+    room = _Room.make(count, count)
+    found, lit = object_light(*_met(camera, mesh, views, view), *room)
+    blocked = _blocked(mesh, views.light[view], room.beams[: lit if shadows else 0])
+    albedo = _tinted(room.albedo[:found], views.hue[view])
+    return room.hit[:found], object_rgb(room.spot, room.plain, albedo, room.lit, blocked, views.spot_rgb[view])
+
+
+def _met(camera: Camera, mesh: RayMesh, views: Views, view: int) -> tuple[np.ndarray, ...]:
+    """Return what the rays of a view meet, as `object_light` takes it: all but the arrays it writes into."""
     rays = views.to_object[view] @ camera.rays  # (3, r): turning the rays back spares rebuilding the scene
-    origin, light = views.camera[view], views.light[view]
-    count = rays.shape[1]
-    shot = mesh.build().run(origin[:count], rays.T, output=True)
-    hit, lit = np.empty((2, count), np.int64)
-    spot, plain = np.empty((2, count), np.float32)
-    albedo, beams = np.empty((2, count, 3), np.float32)
-    found, asked = object_light(
-        *(mesh.table, shot["primID"], shot["u"], shot["v"], shot["tfar"], rays, origin[0] - light[0], camera.pixels),
-        *(hit, spot, plain, albedo, lit, beams),
-    )
-    blocked = _blocked(mesh, light, beams[: asked if shadows else 0])
-    albedo = albedo[:found]
-    if views.hue[view]:
-        shifted = shift_hues(albedo.T, np.broadcast_to(views.hue[view], found))
-        albedo = np.ascontiguousarray(shifted.T)
-    return hit[:found], object_rgb(spot, plain, albedo, lit, blocked, views.spot_rgb[view])
+    origin = views.camera[view]
+    shot = mesh.build().run(origin[: rays.shape[1]], rays.T, output=True)
+    offset = origin[0] - views.light[view, 0]
+    return mesh.table, shot["primID"], shot["u"], shot["v"], shot["tfar"], rays, offset, camera.pixels
 
 
-def _floor_light(
-    camera: Camera, mesh: RayMesh, views: Views, view: int, shadows: bool, hidden: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the spot light that reaches each pixel's floor point without the object, and what the object stops.
-
-    `hidden` are the pixels that show the object; what is returned for them means nothing.
-
-    Returns:
-        (pixels,) float32 in [0, 1]; the pixels that may lie in shadow, (m,) int64; and for each whether it does, as
-        `_blocked` tells.
-    """
-    from .shading_kernels import floor_light
-
-    world, light = views.light_world[view], views.light[view]
-    along = (world.T @ camera.floor)[0]  # (pixels,)
-    beam, near = np.empty_like(along), np.empty(len(along), np.int64)
-    points = np.empty_like(camera.floor)
-    # Only rays that enter the object's bounding sphere can be blocked by it.
-    radius = mesh.radius * float(views.scale[view])
-    reach = np.float32(math.sqrt(1 - (radius / LIGHT_DISTANCE) ** 2) - 1e-5)
-    height = world[2, 0] - np.float32(FLOOR_Z)
-    asked = floor_light(along, camera.floor, camera.floor_square, height, reach, hidden, beam, near, points)
-    asked = asked if shadows else 0
-    beams = views.shrink[view] @ points[:, :asked] - light[0, :, None]
-    return beam, near, _blocked(mesh, light, beams.T)
+def _tinted(albedo: np.ndarray, hue: np.float32) -> np.ndarray:
+    """Return colours (h, 3) with their hues turned by `hue`."""
+    return np.ascontiguousarray(shift_hues(albedo.T, np.broadcast_to(hue, len(albedo))).T) if hue else albedo
 
 
 def _blocked(mesh: RayMesh, light: np.ndarray, beams: np.ndarray) -> np.ndarray:

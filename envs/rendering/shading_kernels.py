@@ -11,11 +11,13 @@ import numpy as np
 from numba import uint64
 
 from ..kernels import kernel
+from .camera import FLOOR_Z
 
 # The inner cone holds the whole bounding sphere (half-angle asin(0.8 / 4) = 11.5 degrees): objects are lit in full.
 _INNER, _OUTER = math.cos(math.radians(14.0)), math.cos(math.radians(32.0))
 _CONE_OUTER, _CONE_SCALE = np.float32(_OUTER), np.float32(1 / (_INNER - _OUTER))
 _DISTANCE = np.float32(4.0)  # LIGHT_DISTANCE
+_FLOOR_Z = np.float32(FLOOR_Z)
 _MINUS_INVERSE_DISTANCE = np.float32(-0.25)
 # They sum to 1, so a white surface never clips.
 _AMBIENT, _HEADLIGHT, _SPOT = np.float32(0.3), np.float32(0.14), np.float32(0.56)
@@ -109,27 +111,34 @@ def object_rgb(spot, plain, albedo, lit, blocked, spot_rgb):
     return rgb
 
 
-@kernel(f"int64(float32[::1], {_ROWS}, {_ROW}, float32, float32, {_PIXELS}, float32[::1], int64[::1], float32[:, ::1])")
-def floor_light(along, floor, square, height, reach, hidden, beam, near, points):
-    """Light the floor under a cone; the last three arrays are written into.
+@kernel(
+    f"int64({_ROWS}, {_ROW}, {_ROW}, float32, {_ROWS}, {_ROW}, {_PIXELS}, "
+    "float32[::1], float32[::1], int64[::1], float32[:, ::1])"
+)
+def floor_light(floor, square, world, reach, shrink, light, hidden, along, beam, near, beams):
+    """Light the floor under a cone; the last four arrays are written into.
 
     Args:
-        along: (pixels,) float32, light . floor point; spoilt.
         floor: (3, pixels) float32, the floor points.
         square: (pixels,) float32, their squared distance from the origin.
-        height: of the light above the floor.
+        world: (3,) float32, the light.
         reach: cosine of the angle off the light's axis within which the object may throw its shadow.
+        shrink: (3, 3) float32, world to object frame, for points.
+        light: (3,) float32, the light in the object's frame.
         hidden: (h,) int64, pixels where the floor is not seen.
+        along: (pixels,) float32, room for the cosine of that angle.
         beam: (pixels,) float32, the spot light that reaches each point.
         near: int64, the pixels within `reach`, from the array's beginning.
-        points: (3, pixels) float32, their floor points, likewise.
+        beams: float32, of each of them the way from the light in the object's frame, likewise.
 
     Returns:
         How many are near.
     """
+    height = world[2] - _FLOOR_Z
     for i in range(uint64(len(along))):
-        inverse = _ONE / np.sqrt(square[i] - _TWO * along[i] + _DISTANCE * _DISTANCE)  # of the distance to the light
-        cosine = (along[i] * _MINUS_INVERSE_DISTANCE + _DISTANCE) * inverse  # of the angle off the light's axis
+        towards = world[0] * floor[0, i] + world[1] * floor[1, i] + world[2] * floor[2, i]
+        inverse = _ONE / np.sqrt(square[i] - _TWO * towards + _DISTANCE * _DISTANCE)  # of the distance to the light
+        cosine = (towards * _MINUS_INVERSE_DISTANCE + _DISTANCE) * inverse  # of the angle off the light's axis
         part = min(max((cosine - _CONE_OUTER) * _CONE_SCALE, _ZERO), _ONE)
         part *= part * (_THREE - _TWO * part)  # smoothstep
         beam[i] = part * inverse * height
@@ -140,38 +149,85 @@ def floor_light(along, floor, square, height, reach, hidden, beam, near, points)
     for i in range(len(along)):
         if along[i] > reach:
             near[count] = i
-            points[0, count], points[1, count], points[2, count] = floor[0, i], floor[1, i], floor[2, i]
+            for axis in range(3):
+                point = shrink[axis, 0] * floor[0, i] + shrink[axis, 1] * floor[1, i] + shrink[axis, 2] * floor[2, i]
+                beams[count, axis] = point - light[axis]
             count += 1
     return count
 
 
 @kernel(
-    f"void(float32[::1], {_PIXELS}, int32[::1], {_ROW}, {_ROW}, float32, {_ROW}, {_PIXELS}, {_ROWS}, uint8[:, ::1])"
+    f"UniTuple(int64, 3)({_ROWS}, int32[::1], {_ROW}, {_ROW}, {_ROW}, {_ROWS}, {_ROW}, {_PIXELS}, "
+    "int64[::1], float32[::1], float32[::1], float32[:, ::1], int64[::1], float32[:, ::1], "
+    f"{_ROWS}, {_ROW}, {_ROW}, float32, {_ROWS}, {_ROW}, float32[::1], float32[::1], int64[::1])"
 )
-def paint(light, near, blocked, spot, ambient, texture, checks, hit, rgb, frame):
+def scene_light(
+    table,
+    face,
+    u,
+    v,
+    distance,
+    rays,
+    offset,
+    pixels,
+    hit,
+    spot,
+    plain,
+    albedo,
+    lit,
+    beams,
+    floor,
+    square,
+    world,
+    reach,
+    shrink,
+    light,
+    along,
+    beam,
+    near,
+):
+    """Do `object_light` and `floor_light`, the floor's beams behind the object's; return (hits, lit hits, near)."""
+    found, asked = object_light(table, face, u, v, distance, rays, offset, pixels, hit, spot, plain, albedo, lit, beams)
+    close = floor_light(floor, square, world, reach, shrink, light, hit[:found], along, beam, near, beams[asked:])
+    return found, asked, close
+
+
+@kernel(
+    f"void(float32[::1], {_PIXELS}, int32[::1], {_ROW}, {_ROW}, float32, {_ROW}, {_PIXELS}, {_ROW}, {_ROW}, {_ROWS}, "
+    f"{_PIXELS}, int32[::1], {_ROW}, uint8[:, ::1])"
+)
+def paint(
+    light, near, dark, floor_spot, ambient, texture, checks, hit, spot, plain, albedo, lit, blocked, spot_rgb, frame
+):
     """Write the floor and the object before it into a frame.
 
     Args:
         light: (pixels,) float32, spot light on the floor; spoilt.
         near: (m or more,) int64, pixels that may lie in shadow.
-        blocked: (m,) int32, not -1 where they do.
-        spot: (3,) float32, colour of the floor under the spot light alone, in [0, 255].
+        dark: (m,) int32, not -1 where they do.
+        floor_spot: (3,) float32, colour of the floor under the spot light alone, in [0, 255].
         ambient: (3,) float32, colour of the floor under the other light, and a half, to round by.
         texture: how much darker every other square is.
         checks: (pixels,) float32, 1 on those squares; not read if `texture` is 0.
         hit: (h,) int64, pixels that show the object.
-        rgb: (h, 3) float32, their colours in [0, 255].
+        spot: as `object_rgb` takes it, and the five that follow.
+        plain: as there.
+        albedo: as there.
+        lit: as there.
+        blocked: as there.
+        spot_rgb: as there.
         frame: (pixels, 3) uint8, to write into.
     """
-    for beam in range(len(blocked)):
-        if blocked[beam] >= 0:
-            light[near[beam]] = _ZERO
+    for i in range(len(dark)):
+        if dark[i] >= 0:
+            light[near[i]] = _ZERO
     for i in range(uint64(len(light))):
         for channel in range(uint64(3)):
-            value = light[i] * spot[channel] + ambient[channel]
+            value = light[i] * floor_spot[channel] + ambient[channel]
             if texture != _ZERO:
                 value -= (value - _HALF) * (texture * checks[i])
             frame[i, channel] = np.uint8(value)
+    rgb = object_rgb(spot, plain, albedo, lit, blocked, spot_rgb)
     for i in range(len(hit)):
         for channel in range(3):
             frame[hit[i], channel] = np.uint8(rgb[i, channel] + _HALF)
