@@ -8,6 +8,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from glimpseworld.envs.rendering.renderer import Lighting, RayMesh, Renderer
+from glimpseworld.envs.rendering.stage import STAGE_LIMITS, Stage
 from glimpseworld.envs.shapes.meshes import Mesh
 
 SIZE = 64
@@ -205,13 +206,32 @@ def test_culling_changes_nothing(shapes: list[RayMesh]) -> None:
     brute._camera.pixels = np.arange(48 * 48)
     brute._camera.rays = rays / np.linalg.norm(rays, axis=0)
     brute._camera.rays[:, culled._camera.pixels] = culled._camera.rays
-    everywhere = [copy.copy(mesh) for mesh in shapes]
-    for mesh in everywhere:
-        mesh.radius = 3.99  # a sphere that nearly reaches the light: every floor point is asked about
     assert len(culled._camera.pixels) < 0.85 * 48 * 48
     a = culled.render(shapes * 3, rotations, lighting)
-    b = brute.render(everywhere * 3, rotations, lighting)
+    b = brute.render([without_boxes(mesh) for mesh in shapes] * 3, rotations, lighting)
     assert (a == b).all()
+
+
+def test_boxes_around_an_object_and_its_shadow_leave_nothing_out(shapes: list[RayMesh]) -> None:
+    """Of whatever size, from whatever place; one of the shapes has so many vertices that its hull is boxed."""
+    views = 60
+    rotations, draws = random_views(views, seed=4)
+    meshes = shapes * (views // len(shapes))
+    assert max(len(np.unique(mesh.mesh.faces)) for mesh in shapes) > 500
+    low, high = (np.array([STAGE_LIMITS[name][end] for name in STAGE_LIMITS]) for end in (0, 1))
+    stage = Stage(*(low + (high - low) * np.random.default_rng(0).random((views, len(low)))).T)
+    renderer = Renderer(48)
+    boxed = renderer.render(meshes, rotations, Lighting.from_unit(draws), stage=stage)
+    whole = renderer.render([without_boxes(mesh) for mesh in meshes], rotations, Lighting.from_unit(draws), stage=stage)
+    assert (boxed == whole).all()
+
+
+def without_boxes(mesh: RayMesh) -> RayMesh:
+    """A sphere that nearly reaches the light, and an outline around the camera: every ray is shot."""
+    mesh = copy.copy(mesh)
+    mesh.radius = 3.99
+    mesh.outline = np.float32(3 * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]))
+    return mesh
 
 
 def test_winding_does_not_matter(shapes: list[RayMesh]) -> None:

@@ -28,7 +28,9 @@ def test_the_object_is_lit_as_in_numpy(rng):
     hit, lit = np.empty((2, rays), np.int64)
     spot, plain = np.empty((2, rays), F)
     albedo, beams = np.empty((2, rays, 3), F)
-    found, asked = object_light(table, face, u, v, distance, ways, offset, pixels, hit, spot, plain, albedo, lit, beams)
+    found, asked = object_light(
+        table, face, u, v, distance, ways.T.copy(), offset, pixels, hit, spot, plain, albedo, lit, beams
+    )
 
     met = face >= 0
     rows, seen = table[face[met]].T, ways[:, met]
@@ -64,7 +66,9 @@ def test_the_floor_is_lit_as_in_numpy_and_only_what_is_seen_near_the_axis_is_ask
     beam, near, beams = np.empty(400, F), np.empty(400, np.int64), np.empty((400, 3), F)
     hidden = np.arange(0, 400, 3)
     shrink, light = rng.normal(size=(3, 3)).astype(F), rng.normal(size=3).astype(F)
-    asked = floor_light(floor, square, world, F(0.9), shrink, light, hidden, np.empty(400, F), beam, near, beams)
+    everywhere = 50 * rng.normal(size=(40, 3)).astype(F)
+    shape = shrink, light, everywhere, F(1)
+    asked = floor_light(floor, square, world, F(0.9), *shape, hidden, np.empty(400, F), beam, near, beams)
 
     inner, outer = np.cos(np.radians([14.0, 32.0]))
     inverse = 1 / np.sqrt(square - 2 * along + F(16))

@@ -108,10 +108,10 @@ def _lit(standing: Standing, rays: np.ndarray, scenery: Scenery) -> tuple[np.nda
     to_object = standing.turn.T.astype(np.float32)
     origin = (to_object @ ((EYE - standing.centre) / standing.scale)).astype(np.float32)
     sun = (to_object @ scenery.sun).astype(np.float32)
-    turned = to_object @ rays
-    count = rays.shape[1]
+    turned = np.ascontiguousarray((to_object @ rays).T)
+    count = len(turned)
     table, scene = standing.mesh.table, standing.mesh.build()
-    shot = scene.run(np.tile(origin, (count, 1)), np.ascontiguousarray(turned.T), output=True)
+    shot = scene.run(np.tile(origin, (count, 1)), turned, output=True)
     hit, asked = np.empty((2, count), np.int64)
     spot, plain = np.empty((2, count), np.float32)
     albedo, beams = np.empty((2, count, 3), np.float32)
@@ -121,7 +121,7 @@ def _lit(standing: Standing, rays: np.ndarray, scenery: Scenery) -> tuple[np.nda
     )
     if lit:
         pixels = hit[asked[:lit]]
-        points = origin + turned[:, pixels].T * (shot["tfar"][pixels, None] - _LIFT) + sun * _LIFT
+        points = origin + turned[pixels] * (shot["tfar"][pixels, None] - _LIFT) + sun * _LIFT
         beams = np.ascontiguousarray(np.broadcast_to(sun, points.shape))
         shadowed = scene.run(np.ascontiguousarray(points, np.float32), beams, query="OCCLUDED") >= 0
         spot[asked[:lit][shadowed]] = 0

@@ -35,6 +35,8 @@ class Camera:
 
         self.size = size
         self.position = position.astype(np.float32)
+        self.axes = np.array([right, up, forward], np.float32)  # rows
+        self.reach = np.float32(reach)  # tangent of half the field of view
         self.floor = np.ascontiguousarray(floor, np.float32)  # (3, size * size)
         self.floor_square = (floor**2).sum(axis=0).astype(np.float32)
         cosine = math.sqrt(1 - (OBJECT_RADIUS / distance) ** 2)

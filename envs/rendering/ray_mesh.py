@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from ..shapes.normals import corner_normals, face_normals
 
 if TYPE_CHECKING:
     from ..shapes.meshes import Mesh
+
+_MANY_VERTICES = 500
+"""Above, a hull is found once, rather than all vertices projected at every view."""
 
 _devices: dict[int, Any] = {}
 
@@ -69,6 +73,7 @@ class RayMesh:
         self.table[:, 3:6] = at_corners[:, 0]
         self.table[:, 6:12] = (at_corners[:, 1:] - at_corners[:, :1]).reshape(-1, 6)
         self.table[:, 12:15] = mesh.colors
+        self.outline = _outline(mesh.vertices[np.unique(mesh.faces)])
         self._scene: Any = None
 
     def build(self) -> Any:
@@ -86,3 +91,13 @@ class RayMesh:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_scene": None}
+
+
+def _outline(vertices: np.ndarray) -> np.ndarray:
+    """Return points, (V, 3) float32, whose convex hull holds `vertices`: all, or of many the corners of the hull."""
+    if len(vertices) > _MANY_VERTICES:
+        from scipy.spatial import ConvexHull, QhullError
+
+        with suppress(QhullError):  # all in a plane
+            vertices = vertices[ConvexHull(vertices).vertices]
+    return np.ascontiguousarray(vertices, np.float32)

@@ -31,6 +31,7 @@ class Views(NamedTuple):
 
     to_object: np.ndarray  # (k, 3, 3): world to object frame, for directions
     shrink: np.ndarray  # (k, 3, 3): the same for points: an object of half the size sees everything twice as far
+    axes: np.ndarray  # (k, 3, 3) object frame: the camera's right, up and forward, by rows
     camera: np.ndarray  # (k, pixels, 3) object frame, the same for each pixel: a ray's origin
     light: np.ndarray  # (k, pixels, 3) object frame, as above
     light_world: np.ndarray  # (k, 3, 1)
@@ -57,6 +58,7 @@ def prepare(camera: Camera, rotations: np.ndarray, lighting: Lighting, stage: St
     return Views(
         to_object=to_object,
         shrink=shrink,
+        axes=camera.axes @ rotations,
         camera=np.broadcast_to((shrink @ camera.position[:, None]).transpose(0, 2, 1), origins),
         light=np.broadcast_to((shrink @ light).transpose(0, 2, 1), origins),
         light_world=light,
@@ -105,7 +107,7 @@ def draw(camera: Camera, mesh: RayMesh, views: Views, view: int, shadows: bool, 
     reach = np.float32(math.sqrt(1 - (radius / LIGHT_DISTANCE) ** 2) - 1e-5)
     found, lit, close = scene_light(
         *(*_met(camera, mesh, views, view), *room, camera.floor, camera.floor_square, views.light_world[view, :, 0]),
-        *(reach, views.shrink[view], light[0], along, beam, near),
+        *(reach, views.shrink[view], light[0], mesh.outline, views.scale[view], along, beam, near),
     )
     stopped = _blocked(mesh, light, room.beams[: lit + close if shadows else 0])
     floor_spot = views.floor_rgb[view] * views.spot_rgb[view] * np.float32(_FLOOR_SPOT)
@@ -134,11 +136,18 @@ def object_colors(
 
 def _met(camera: Camera, mesh: RayMesh, views: Views, view: int) -> tuple[np.ndarray, ...]:
     """Return what the rays of a view meet, as `object_light` takes it: all but the arrays it writes into."""
+    from .shading_kernels import aim
+
     rays = views.to_object[view] @ camera.rays  # (3, r): turning the rays back spares rebuilding the scene
-    origin = views.camera[view]
-    shot = mesh.build().run(origin[: rays.shape[1]], rays.T, output=True)
+    origin, count = views.camera[view], rays.shape[1]
+    aimed, pixels = np.empty((count, 3), np.float32), np.empty(count, np.int64)
+    left = aim(
+        *(mesh.outline, views.axes[view], origin[0], camera.reach, camera.size, rays, camera.pixels, aimed, pixels)
+    )
+    aimed = aimed[:left]
+    shot = mesh.build().run(origin[:left], aimed, output=True)
     offset = origin[0] - views.light[view, 0]
-    return mesh.table, shot["primID"], shot["u"], shot["v"], shot["tfar"], rays, offset, camera.pixels
+    return mesh.table, shot["primID"], shot["u"], shot["v"], shot["tfar"], aimed, offset, pixels[:left]
 
 
 def _tinted(albedo: np.ndarray, hue: np.float32) -> np.ndarray:

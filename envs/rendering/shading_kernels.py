@@ -23,11 +23,53 @@ _MINUS_INVERSE_DISTANCE = np.float32(-0.25)
 _AMBIENT, _HEADLIGHT, _SPOT = np.float32(0.3), np.float32(0.14), np.float32(0.56)
 # Smooth light is at most this many times that on the flat face; else it would end in a jagged edge of shadow.
 _TERMINATOR = np.float32(3.0)
+# How far outside of an object's box a ray or a floor point has to be to be left out, in pixels or in units.
+_EDGE = np.float32(0.01)
+_FAR = np.float32(1e9)
 _ZERO, _HALF, _ONE, _TWO, _THREE = (np.float32(value) for value in (0, 0.5, 1, 2, 3))
 
 _ROW = "Array(float32, 1, 'C', readonly=True)"
 _ROWS = "Array(float32, 2, 'C', readonly=True)"
 _PIXELS = "Array(int64, 1, 'C', readonly=True)"
+
+
+@kernel(f"int64({_ROWS}, {_ROWS}, {_ROW}, float32, int64, {_ROWS}, {_PIXELS}, float32[:, ::1], int64[::1])")
+def aim(outline, axes, origin, reach, size, rays, pixels, aimed, seen):
+    """Leave out the rays of a camera that pass the object by: those outside of the box around its outline.
+
+    Args:
+        outline: (V, 3) float32, points whose convex hull holds the object.
+        axes: (3, 3) float32, the camera's right, up and forward in the object's frame, by rows.
+        origin: (3,) float32, the camera in the object's frame.
+        reach: tangent of half its field of view.
+        size: side of the image in pixels.
+        rays: (3, r) float32.
+        pixels: (r,) int64, the pixel of each.
+        aimed: (r, 3) float32, to write the rays into that are left.
+        seen: (r,) int64, to write their pixels into.
+
+    Returns:
+        How many are left.
+    """
+    left, right, top, bottom = _FAR, -_FAR, _FAR, -_FAR
+    for i in range(len(outline)):
+        x, y, z = outline[i, 0] - origin[0], outline[i, 1] - origin[1], outline[i, 2] - origin[2]
+        depth = max(axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z, _EDGE) * reach
+        across = (axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z) / depth
+        down = (axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z) / -depth
+        left, right = min(left, across), max(right, across)
+        top, bottom = min(top, down), max(bottom, down)
+    half = np.float32(size) * _HALF  # the middle of pixel i lies at (i + 1/2) / half - 1
+    left, right = (left + _ONE) * half - _HALF - _EDGE, (right + _ONE) * half - _HALF + _EDGE
+    top, bottom = (top + _ONE) * half - _HALF - _EDGE, (bottom + _ONE) * half - _HALF + _EDGE
+    count = 0
+    for ray in range(len(pixels)):
+        row, column = np.float32(pixels[ray] // size), np.float32(pixels[ray] % size)
+        if (column >= left) & (column <= right) & (row >= top) & (row <= bottom):
+            aimed[count, 0], aimed[count, 1], aimed[count, 2] = rays[0, ray], rays[1, ray], rays[2, ray]
+            seen[count] = pixels[ray]
+            count += 1
+    return count
 
 
 @kernel(
@@ -43,7 +85,7 @@ def object_light(table, face, u, v, distance, rays, offset, pixels, hit, spot, p
         u: (r,) float32, where in the face: the weight of its second corner.
         v: (r,) float32, that of the third.
         distance: (r,) float32, along the ray.
-        rays: (3, r) float32, unit vectors in the object's frame.
+        rays: (r, 3) float32, unit vectors in the object's frame.
         offset: (3,) float32, from the light to the camera.
         pixels: (r,) int64, the pixel of each ray.
         hit: int64, the pixels that show the object.
@@ -61,7 +103,7 @@ def object_light(table, face, u, v, distance, rays, offset, pixels, hit, spot, p
         if face[ray] < 0:
             continue
         row = table[uint64(face[ray])]
-        x, y, z = rays[0, ray], rays[1, ray], rays[2, ray]
+        x, y, z = rays[ray, 0], rays[ray, 1], rays[ray, 2]
         beam_x = x * distance[ray] + offset[0]
         beam_y = y * distance[ray] + offset[1]
         beam_z = z * distance[ray] + offset[2]
@@ -112,10 +154,10 @@ def object_rgb(spot, plain, albedo, lit, blocked, spot_rgb):
 
 
 @kernel(
-    f"int64({_ROWS}, {_ROW}, {_ROW}, float32, {_ROWS}, {_ROW}, {_PIXELS}, "
+    f"int64({_ROWS}, {_ROW}, {_ROW}, float32, {_ROWS}, {_ROW}, {_ROWS}, float32, {_PIXELS}, "
     "float32[::1], float32[::1], int64[::1], float32[:, ::1])"
 )
-def floor_light(floor, square, world, reach, shrink, light, hidden, along, beam, near, beams):
+def floor_light(floor, square, world, reach, shrink, light, outline, scale, hidden, along, beam, near, beams):
     """Light the floor under a cone; the last four arrays are written into.
 
     Args:
@@ -125,16 +167,27 @@ def floor_light(floor, square, world, reach, shrink, light, hidden, along, beam,
         reach: cosine of the angle off the light's axis within which the object may throw its shadow.
         shrink: (3, 3) float32, world to object frame, for points.
         light: (3,) float32, the light in the object's frame.
+        outline: (V, 3) float32, points whose convex hull holds the object, in its frame.
+        scale: how many times as large the object is in the world.
         hidden: (h,) int64, pixels where the floor is not seen.
         along: (pixels,) float32, room for the cosine of that angle.
         beam: (pixels,) float32, the spot light that reaches each point.
-        near: int64, the pixels within `reach`, from the array's beginning.
+        near: int64, the pixels within `reach`, and in the box around the outline's shadow, from the array's beginning.
         beams: float32, of each of them the way from the light in the object's frame, likewise.
 
     Returns:
         How many are near.
     """
     height = world[2] - _FLOOR_Z
+    low_x, high_x, low_y, high_y = _FAR, -_FAR, _FAR, -_FAR
+    grown = scale * scale  # the inverse of shrink is its transpose times this
+    for i in range(len(outline)):
+        x, y, z = outline[i, 0] * grown, outline[i, 1] * grown, outline[i, 2] * grown
+        drop = height / (world[2] - (shrink[0, 2] * x + shrink[1, 2] * y + shrink[2, 2] * z))
+        shadow_x = world[0] + (shrink[0, 0] * x + shrink[1, 0] * y + shrink[2, 0] * z - world[0]) * drop
+        shadow_y = world[1] + (shrink[0, 1] * x + shrink[1, 1] * y + shrink[2, 1] * z - world[1]) * drop
+        low_x, high_x = min(low_x, shadow_x - _EDGE), max(high_x, shadow_x + _EDGE)
+        low_y, high_y = min(low_y, shadow_y - _EDGE), max(high_y, shadow_y + _EDGE)
     for i in range(uint64(len(along))):
         towards = world[0] * floor[0, i] + world[1] * floor[1, i] + world[2] * floor[2, i]
         inverse = _ONE / np.sqrt(square[i] - _TWO * towards + _DISTANCE * _DISTANCE)  # of the distance to the light
@@ -147,7 +200,8 @@ def floor_light(floor, square, world, reach, shrink, light, hidden, along, beam,
         along[hidden[i]] = _ZERO
     count = 0
     for i in range(len(along)):
-        if along[i] > reach:
+        x, y = floor[0, i], floor[1, i]
+        if (along[i] > reach) & (x >= low_x) & (x <= high_x) & (y >= low_y) & (y <= high_y):
             near[count] = i
             for axis in range(3):
                 point = shrink[axis, 0] * floor[0, i] + shrink[axis, 1] * floor[1, i] + shrink[axis, 2] * floor[2, i]
@@ -159,7 +213,7 @@ def floor_light(floor, square, world, reach, shrink, light, hidden, along, beam,
 @kernel(
     f"UniTuple(int64, 3)({_ROWS}, int32[::1], {_ROW}, {_ROW}, {_ROW}, {_ROWS}, {_ROW}, {_PIXELS}, "
     "int64[::1], float32[::1], float32[::1], float32[:, ::1], int64[::1], float32[:, ::1], "
-    f"{_ROWS}, {_ROW}, {_ROW}, float32, {_ROWS}, {_ROW}, float32[::1], float32[::1], int64[::1])"
+    f"{_ROWS}, {_ROW}, {_ROW}, float32, {_ROWS}, {_ROW}, {_ROWS}, float32, float32[::1], float32[::1], int64[::1])"
 )
 def scene_light(
     table,
@@ -182,13 +236,17 @@ def scene_light(
     reach,
     shrink,
     light,
+    outline,
+    scale,
     along,
     beam,
     near,
 ):
     """Do `object_light` and `floor_light`, the floor's beams behind the object's; return (hits, lit hits, near)."""
     found, asked = object_light(table, face, u, v, distance, rays, offset, pixels, hit, spot, plain, albedo, lit, beams)
-    close = floor_light(floor, square, world, reach, shrink, light, hit[:found], along, beam, near, beams[asked:])
+    close = floor_light(
+        floor, square, world, reach, shrink, light, outline, scale, hit[:found], along, beam, near, beams[asked:]
+    )
     return found, asked, close
 
 
