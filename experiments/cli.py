@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 
+from .allocator import keep_freed_memory
+
 COMMANDS = {
     "train": ("an agent acts and a seq-JEPA learns online from what it sees", "train_command"),
     "evaluate": ("what a run's model has learned, on held-out objects or images", "evaluate"),
@@ -35,6 +37,7 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"glimpseworld: no command {name!r}\n\n{_help()}", file=sys.stderr)
         sys.exit(2)
+    keep_freed_memory()
     try:
         importlib.import_module(f".{COMMANDS[name][1]}", __package__).main(rest)
     except KeyboardInterrupt:
