@@ -16,6 +16,8 @@ from .tasks import task_named
 
 PANELS = 3
 """Panels in a row."""
+_LEGEND_INCHES = 1.6
+"""Width of a legend's column: the longest name of an agent, with its line."""
 
 
 def control_tables(results: Mapping[str, Any]) -> str:
@@ -163,5 +165,6 @@ def _draw_distance(results: Mapping[str, Any], path: Path) -> None:
         ax.set_xlabel("motions", fontsize=8)
     figure.suptitle("Distance to the goal: median and quartiles (grey: imposed motions)", fontsize=11)
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=5, frameon=False, fontsize=8)
+    columns = max(1, int(figure.get_figwidth() / _LEGEND_INCHES))
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
     save_figure(figure, path)
