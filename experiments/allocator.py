@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc's `malloc` to keep up to 1 GiB of freed memory, in blocks of any size; elsewhere do nothing.
 
     Tensors of some megabytes come and go at every step. Left alone, glibc gives them back to the system each time, and
-    the system clears every page anew: a tenth of a training step, and more than half of a planner's decision. It holds
-    for the whole process, which is why the command line does it and no module that others import.
+    the system clears every page anew, which training feels and planning even more. It holds for the whole process, so
+    the command line does it, and no module that others import.
 
     Returns:
         Whether it was done.

@@ -173,7 +173,7 @@ def gather_levels(store, table, corner, levels, size, padding, scratch, words, g
     """Stack squares of one average each, by whole pixels: `size` x `size` x (level, channel).
 
     Args:
-        store: pixels, the tables of `BoxTables`, with room to read a pixel behind them.
+        store: pixels, the tables of `BoxTables`, with three bytes behind them that may be read.
         table: (n,) int64, the byte of `store` where the image's table begins.
         corner: (n, 2) int64, (x, y) of the top left of the square of `size` image pixels around the gaze.
         levels: (K, 4) int64, `BoxTables.levels`; boxes as wide as the step.
@@ -187,15 +187,17 @@ def gather_levels(store, table, corner, levels, size, padding, scratch, words, g
     depth = len(levels)
     channels = length // (depth * size * size)
     line = np.empty((depth, size), np.uint32)
+    place = np.empty((depth, 3), np.int64)
     for i in range(count):
+        for k in range(depth):
+            place[k, 0], place[k, 1], place[k, 2] = _first_cell(levels[k], size, corner[i])
         word = uint64(0)
         for row in range(size):
             line[:] = padding
             for k in range(depth):
-                cells = levels[k, 2]
-                x, y, plane = _first_cell(levels[k], size, corner[i])
-                if 0 <= y + row < cells:
-                    first = table[i] + (plane + (y + row) * cells + x) * channels
+                cells, x, y = levels[k, 2], place[k, 0], place[k, 1] + row
+                if 0 <= y < cells:
+                    first = table[i] + (place[k, 2] + y * cells + x) * channels
                     for at in range(max(-x, 0), min(cells - x, size)):
                         line[k, at] = load_word(store, first + at * channels)
             for at in range(size):
