@@ -153,7 +153,7 @@ def test_figures_are_not_blank(tiny):
 
 def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tiny, monkeypatch, capsys):
     begun = []
-    monkeypatch.setattr(grid_runs, "complete", lambda run: begun.append((run.arm, run.seed)))
+    monkeypatch.setattr(compare, "complete", lambda run: begun.append((run.arm, run.seed)))
     monkeypatch.setattr(compare, "gallery_figures", lambda runs, out: None)
     monkeypatch.setattr(compare, "comparison_figures", lambda results, out: None)
     compare.main([*tiny[1], "--arms", "both", "none", "--dry-run"])
@@ -198,7 +198,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(tiny, tmp_path, mo
 
 
 def test_wrong_calls_are_said_before_anything_runs(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(grid_runs, "complete", lambda run: pytest.fail("it ran"))
+    monkeypatch.setattr(compare, "complete", lambda run: pytest.fail("it ran"))
 
     def call(grid, *options):
         (tmp_path / "grid.json").write_text(json.dumps(grid))

@@ -1,12 +1,14 @@
-"""`glimpseworld compare GRID`: a declared grid of runs, one after another, and their results in one folder.
+"""`glimpseworld compare GRID`: a declared grid of runs, one or more at a time, and their results in one folder.
 
 A call does what is left: it starts runs, resumes them from their checkpoints, and skips those that are finished and
 evaluated, so that after a kill at any moment the same call goes on. A run that fails is recorded, the others go on, and
-the next call tries it again. With `--arms` and `--seeds`, several processes can share a folder, each with its own runs.
+the next call tries it again. With `--jobs`, several runs go on side by side; with `--arms` and `--seeds`, several
+machines can share a folder, each with its own runs.
 
 The folder:
 
 - `runs/ARM-seedS`: runs as `glimpseworld train` and `evaluate` make them; in one that failed, `failed.txt`.
+- `logs/ARM-seedS.log`: what a run of several `--jobs` has printed.
 - `results.json`: `grid`, `split`; `runs`, one for each arm and seed, with `status` ("finished", "failed" with a
   `message`, or "pending"), `world`, and, where finished, `trained`, `untrained`, `controls` and `budget` as in the
   run's own results, and `curve`, pairs of core-seconds and the R2 of the probe in training, on validation things;
@@ -26,15 +28,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from ...world_model.checkpoint import saving, write_csv, write_json, write_text
 from ..run_log import read_metrics
 from ..summary import load_results
 from .aggregate import aggregate, comparison_tables, require_alike
+from .execution import carry_out, duration, seconds_left, threads_of_a_job
 from .figures import comparison_figures
 from .galleries import gallery_figures
-from .grid_runs import GridRun, carry_out, choose, duration, is_done, planned_runs, rehearse_arms, seconds_left
+from .grid_runs import GridRun, choose, complete, is_done, planned_runs, rehearse_arms
 from .grids import Grid, load_grid
 
 GROUPS = ("trained", "untrained", "controls", "budget")
@@ -43,7 +47,7 @@ GROUPS = ("trained", "untrained", "controls", "budget")
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """Run a grid of methods and seeds, one run after another, and set the results side by side."""
+    """Run a grid of methods and seeds, one run after another or several at a time, and set the results side by side."""
 
     grid: Annotated[str, tyro.conf.Positional]
     """A built-in grid: "small" (at most an hour on two cores), "baselines", "ablations", "path",
@@ -57,6 +61,9 @@ class CompareConfig:
     """Run only these seeds of the grid."""
     split: Literal["validation", "test"] = "test"
     """Held-out things to score on; choose settings on "validation", report "test"."""
+    jobs: int = 1
+    """Runs at a time, each with its share of the processors and about 2 GB of memory: as many as there are processors
+    get through a grid soonest."""
     dry_run: bool = False
     """List the runs and estimate their time, after some seconds of rehearsal for each arm; run none."""
 
@@ -64,25 +71,37 @@ class CompareConfig:
 def main(arguments: list[str]) -> None:
     """Run the command; exits with 1 if a run of the grid has failed."""
     config = tyro.cli(CompareConfig, args=arguments, prog="glimpseworld compare")
+    if config.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1 run at a time, got {config.jobs}")
     grid = load_grid(config.grid)
     out = config.out or Path("runs") / f"compare-{grid.name}"
     runs = planned_runs(grid, out, config.split)
     chosen = choose(runs, grid, config.arms, config.seeds)
     left = [run for run in chosen if not is_done(run)]
     print(f"{grid.name}: {len(chosen)} runs in {out}, {len(chosen) - len(left)} of them done", flush=True)
-    rehearsed = rehearse_arms(left)
+    rehearsed = _rehearse(left, config.jobs)
     if config.dry_run:
-        _list(chosen, left, rehearsed)
+        _list(chosen, left, rehearsed, config.jobs)
         return
-    carry_out(left, rehearsed, lambda: _keep(collect(grid, runs), out))
+    carry_out(left, rehearsed, lambda: _keep(collect(grid, runs), out), work=complete, jobs=config.jobs)
     _finish(grid, runs, out)
 
 
-def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float]) -> None:
+def _rehearse(runs: list[GridRun], jobs: int) -> dict[str, float]:
+    """Return the seconds of a run of each arm with the threads that each of `jobs` has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads_of_a_job(jobs))
+    try:
+        return rehearse_arms(runs)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float], jobs: int) -> None:
     for run in chosen:
         state = duration(seconds_left(run, rehearsed)) if run in left else "done"
         print(f"  {run.arm}, seed {run.seed}: {run.config.learner.total_steps:,} updates, {state}")
-    total = sum(seconds_left(run, rehearsed) for run in left)
+    total = sum(seconds_left(run, rehearsed) for run in left) / jobs
     print(f"{duration(total)} left, by a rehearsal on this machine")
 
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
-import sys
-import time
-import traceback
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -151,38 +146,3 @@ def rehearse_arms(runs: list[GridRun]) -> dict[str, float]:
             except ValueError as error:
                 raise ValueError(f"arm {run.arm!r}: {error}") from error
     return seconds
-
-
-def seconds_left(run: GridRun, rehearsed: Mapping[str, float]) -> float:
-    """Return about how many seconds the run still takes, by the rehearsal of its arm."""
-    return rehearsed[run.arm] * (1 - min(0.9, steps_taken(run) / run.config.learner.total_steps))
-
-
-def carry_out(runs: list[GridRun], rehearsed: Mapping[str, float], after: Callable[[], None]) -> None:
-    """Bring each run to its end, with a line for each, and call `after` after each.
-
-    A run that fails is recorded in its folder, and the others go on. The time left is that of the rehearsals, scaled by
-    how far those of the runs behind were off.
-    """
-    spent = expected = 0.0
-    for number, run in enumerate(runs):
-        left = sum(seconds_left(other, rehearsed) for other in runs[number:]) * (spent / expected if spent else 1.0)
-        print(f"[{number + 1}/{len(runs)}] {run.arm}, seed {run.seed}; {duration(left)} left", flush=True)
-        began, planned = time.monotonic(), seconds_left(run, rehearsed)
-        try:
-            complete(run)
-            run.failure.unlink(missing_ok=True)
-            spent, expected = spent + time.monotonic() - began, expected + planned
-        except Exception as error:  # whatever it is, it is this run's; the others are worth having
-            run.folder.mkdir(parents=True, exist_ok=True)
-            run.failure.write_text(f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}")
-            print(f"{run.arm}, seed {run.seed} failed: {error}", file=sys.stderr, flush=True)
-        gc.collect()  # the run's views and models, before the next asks for as much
-        after()
-
-
-def duration(seconds: float) -> str:
-    """Return a rough length of time in words."""
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
