@@ -63,6 +63,13 @@ def evaluation_figure(results: dict[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
+def duration(seconds: float) -> str:
+    """Return a rough length of time in words."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
 def new_figure(width: float, height: float) -> Any:
     """Return an empty matplotlib figure of so many inches, which needs no display and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

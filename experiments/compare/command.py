@@ -32,10 +32,11 @@ import torch
 import tyro
 
 from ...world_model.checkpoint import saving, write_csv, write_json, write_text
+from ..report import duration
 from ..run_log import read_metrics
 from ..summary import load_results
 from .aggregate import aggregate, comparison_tables, require_alike
-from .execution import carry_out, duration, seconds_left, threads_of_a_job
+from .execution import carry_out, seconds_left, threads_of_a_job
 from .figures import comparison_figures
 from .galleries import gallery_figures
 from .grid_runs import GridRun, choose, complete, is_done, planned_runs, rehearse_arms
@@ -50,9 +51,8 @@ class CompareConfig:
     """Run a grid of methods and seeds, one run after another or several at a time, and set the results side by side."""
 
     grid: Annotated[str, tyro.conf.Positional]
-    """A built-in grid: "small" (at most an hour on two cores), "baselines", "ablations", "path",
-    "beyond" or "full"; or a JSON
-    file."""
+    """A built-in grid: "small" (at most an hour on two cores), "baselines", "ablations", "path", "beyond",
+    "curiosity" or "full"; or a JSON file."""
     out: Path | None = None
     """Folder of the comparison; by default runs/compare-NAME. One that exists is gone on with."""
     arms: tuple[str, ...] = ()
@@ -62,8 +62,8 @@ class CompareConfig:
     split: Literal["validation", "test"] = "test"
     """Held-out things to score on; choose settings on "validation", report "test"."""
     jobs: int = 1
-    """Runs at a time, each with its share of the processors and about 2 GB of memory: as many as there are processors
-    get through a grid soonest."""
+    """Runs at a time, each a process with its share of torch's threads and memory of its own; --dry-run tells whether
+    more of them get through the grid sooner."""
     dry_run: bool = False
     """List the runs and estimate their time, after some seconds of rehearsal for each arm; run none."""
 

@@ -17,10 +17,14 @@ from pathlib import Path
 import torch
 
 from ..allocator import keep_freed_memory
+from ..report import duration
 from .grid_runs import GridRun, steps_taken
 
 Work = Callable[[GridRun], None]
 """Brings a run to its end from wherever it is, or raises whatever keeps it from that."""
+
+_FAILED = 3
+"""Exit code of a job whose run failed and is recorded; Python's own code 1 may come before anything is."""
 
 
 def carry_out(
@@ -41,8 +45,8 @@ def carry_out(
         rehearsed: Seconds of a run of each arm, if `jobs` work side by side.
         after: Called after each run, in this process.
         work: What is done with a run; with several jobs, a function that another process can import.
-        jobs: Runs at a time. With more than one, each is a process that has its share of the processors and writes what
-            it prints to logs/ARM-seedS.log beside the folder of the runs; all end with this one.
+        jobs: Runs at a time. With more than one, each is a process that has its share of torch's threads and writes
+            what it prints to logs/ARM-seedS.log beside the folder of the runs; all end with this one.
     """
     clock = _Clock(rehearsed, jobs)
     if jobs == 1:
@@ -77,13 +81,6 @@ def seconds_left(run: GridRun, rehearsed: Mapping[str, float]) -> float:
     return rehearsed[run.arm] * (1 - min(0.9, steps_taken(run) / run.config.learner.total_steps))
 
 
-def duration(seconds: float) -> str:
-    """Return a rough length of time in words."""
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
-
-
 def _side_by_side(runs: list[GridRun], clock: _Clock, after: Callable[[], None], jobs: int, work: Work) -> None:
     """Carry out `runs`, `jobs` of them at a time."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit locks of torch's threads
@@ -103,7 +100,7 @@ def _side_by_side(runs: list[GridRun], clock: _Clock, after: Callable[[], None],
                 assert isinstance(sentinel, int)
                 run, process = working.pop(sentinel)
                 process.join()
-                if process.exitcode and run.failure.is_file():
+                if process.exitcode == _FAILED:
                     _tell(run)
                 elif process.exitcode:
                     _record(run, _death(process.exitcode), "")
@@ -115,7 +112,7 @@ def _side_by_side(runs: list[GridRun], clock: _Clock, after: Callable[[], None],
 
 
 def _job(run: GridRun, work: Work, threads: int) -> None:
-    """Be the process of one run; exits with 1 if it fails."""
+    """Be the process of one run; exits with `_FAILED` if it fails."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log = _log(run)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +121,7 @@ def _job(run: GridRun, work: Work, threads: int) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     torch.set_num_threads(threads)
     keep_freed_memory()
-    sys.exit(0 if attempt(run, work) else 1)
+    sys.exit(0 if attempt(run, work) else _FAILED)
 
 
 def _end_with_parent() -> None:

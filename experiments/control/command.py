@@ -25,7 +25,7 @@ import tyro
 
 from ...world_model.checkpoint import CheckpointError, saving, write_csv, write_json, write_text
 from ...world_model.protocol import WorldModel
-from ..compare.execution import duration
+from ..report import duration
 from ..train import load_model
 from .cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .controllers import CONTROLLERS, ControlSetting
