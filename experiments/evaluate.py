@@ -1,4 +1,4 @@
-"""`glimpseworld evaluate RUN`: what a run's model has learned, on held-out things, next to an untrained one.
+"""`glimpseworld evaluate RUN ...`: what runs' models have learned, on held-out things, next to an untrained one.
 
 Keys of `results.json`:
 
@@ -116,10 +116,8 @@ PLANS: dict[Effort, Plan] = {
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Measure a run's newest model on held-out objects or images."""
+    """How a run's newest model is measured on held-out objects or images."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder that `glimpseworld train` made."""
     split: Literal["validation", "test"] = "test"
     """Held-out things to score on; choose settings on "validation", report "test"."""
     effort: Effort = "full"
@@ -132,25 +130,33 @@ class EvaluateConfig:
     """Of the drawn views, pairs and contexts, and of the probes."""
     device: str = "cpu"
     """Where to compute."""
+
+
+@dataclass(frozen=True)
+class EvaluateCall(EvaluateConfig):
+    """What the command is asked for."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders that `glimpseworld train` made."""
     json: bool = False
-    """Print results.json instead of the table."""
+    """Print results.json instead of the table; of several runs a list of them."""
 
 
-def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Measure the model of `config.run`, write `results.json` and `results.png` into it, and return the results."""
+def evaluate(folder: Path, config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
+    """Measure the model of the run in `folder`, write `results.json` and `results.png` into it; return the results."""
     began = time.monotonic()
-    run = load_config(config.run)
+    run = load_config(folder)
     condition = condition_of(config, run)
-    model, step = load_model(config.run, config.device)
+    model, step = load_model(folder, config.device)
     plan = PLANS[config.effort]
     material = make_material(run, config, plan)
     torch.manual_seed(run.seed + 1_000_000 * (config.seed + 1))  # the untrained weights, others for each run
     untrained = build_model(model_settings(model)).to(config.device)
     calibrate_untrained(untrained, material.fit)
     results: dict[str, Any] = {
-        "run": str(config.run),
+        "run": str(folder),
         "step": step,
-        "budget": load_budget(config.run),
+        "budget": load_budget(folder),
         "config": asdict(run),
         "split": config.split,
         "rotation": config.rotation or (run.rotation.rotation if run.world == "rotation" else None),
@@ -178,8 +184,8 @@ def evaluate(config: EvaluateConfig, *, quiet: bool = False) -> dict[str, Any]:
             results[who] |= {"rankme": rankme(z), "z_std": feature_std(z)}
         results["controls"] = _run(controls, bar)
     results["seconds"] = round(time.monotonic() - began, 1)
-    json_path, figure_path = result_paths(config.run, config.split, condition)
-    with saving(f"the results to {config.run}"):
+    json_path, figure_path = result_paths(folder, config.split, condition)
+    with saving(f"the results to {folder}"):
         write_json(json_path, results)
         evaluation_figure(results, figure_path)
     return results
@@ -228,31 +234,37 @@ def make_material(run: TrainConfig, config: EvaluateConfig, plan: Plan) -> Mater
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command: `RUN [options]` or `--from-reference CHECKPOINT --preset PRESET [options]`."""
+    """Run the command: `RUN [RUN ...] [options]` or `--from-reference CHECKPOINT --preset PRESET [options]`."""
     reference = None
     if any(a == "--from-reference" or a.startswith("--from-reference=") for a in arguments):
         reference, rest = tyro.cli(
             ReferenceConfig, args=arguments, prog="glimpseworld evaluate", return_unknown_args=True
         )
         arguments = [reference.folder, *rest]
-    config = tyro.cli(
-        EvaluateConfig,
+    call = tyro.cli(
+        EvaluateCall,
         args=arguments,
         prog="glimpseworld evaluate",
-        description="What a model has learned, on held-out things. RUN is a folder that `glimpseworld train` made; or "
+        description="What models have learned, on held-out things. RUNS are folders that `glimpseworld train` made; or "
         "--from-reference CHECKPOINT --preset PRESET [--data PATH] makes one of a published checkpoint.",
     )
     if reference is not None:
-        config = replace(config, run=make_reference_run(reference))
-        print(f"run {config.run}", file=sys.stderr)
-    results = evaluate(config)
-    if config.json:
-        json.dump(results, sys.stdout, indent=2)
+        call = replace(call, runs=(make_reference_run(reference),))
+        print(f"run {call.runs[0]}", file=sys.stderr)
+    if not call.runs:
+        raise ValueError("name at least one run: a folder that `glimpseworld train` made")
+    conditions = [condition_of(call, load_config(folder)) for folder in call.runs]  # before any of them takes time
+    found = []
+    for folder, condition in zip(call.runs, conditions, strict=True):
+        found.append(evaluate(folder, call))
+        if not call.json:
+            print(f"{folder}\n\n{evaluation_table(found[-1])}")
+            print("\nresults  {}\nfigure   {}\n".format(*result_paths(folder, call.split, condition)))
+    if call.json:
+        json.dump(found if len(found) > 1 else found[0], sys.stdout, indent=2)
         print()
-        return
-    print(evaluation_table(results))
-    condition = condition_of(config, load_config(config.run))
-    print("\nresults  {}\nfigure   {}".format(*result_paths(config.run, config.split, condition)))
+    elif len(found) > 1:
+        print("seeds pooled: glimpseworld summary " + " ".join(map(str, call.runs)))
 
 
 def _measures(

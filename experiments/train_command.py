@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
         raise
     if config.final_evaluation != "none":
         print("\nevaluating on held-out things")
-        results = evaluate(EvaluateConfig(run=folder, effort=config.final_evaluation, device=config.device))
+        results = evaluate(folder, EvaluateConfig(effort=config.final_evaluation, device=config.device))
         print(evaluation_table(results))
     print(_closing(folder, config))
 

@@ -31,6 +31,7 @@ def run(*arguments, cwd, **options):
         (["train", "fast"], "no preset 'fast'; there are quick, cpu"),
         (["train", "--resume", "nowhere"], "nowhere is no run"),
         (["evaluate", "nowhere"], "nowhere is no run"),
+        (["evaluate"], "name at least one run"),
         (["summary", "nowhere"], "nowhere has no results.json"),
         (["rollout", "--env", "GlimpseWorld/Juggling-v0"], "no environment 'GlimpseWorld/Juggling-v0'; there are"),
         (["rollout", "--record", "film.avi"], ".avi"),

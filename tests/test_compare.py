@@ -53,7 +53,7 @@ PLAN = evaluation.Plan(48, 48, 7, 7, 200, 96, (3, 5), (2,), (3, 4))
 
 def probe_material(config, fit_world, rng):
     """As the real one, with a fraction of the views."""
-    material = evaluation.make_material(config, evaluation.EvaluateConfig(run="unused"), PLAN)
+    material = evaluation.make_material(config, evaluation.EvaluateConfig(), PLAN)
     return Material(material.fit, material.test, seed=0, fit_samples=96, test_samples=96)
 
 

@@ -110,7 +110,7 @@ def on_tree(tree, **options):
 
 def test_a_run_over_stl10_fixates_by_the_published_maps(tmp_path, stl10):
     config = replace(TINY, world="saccade", agent="saliency", saccade=SaccadeOptions(str(stl10), max_amplitude=2.0))
-    asked = EvaluateConfig(run=tmp_path)
+    asked = EvaluateConfig()
     for material in (make_material(config, asked, PLAN), Trainer(config, tmp_path).material):
         assert material.fit.num_classes == material.test.num_classes == 10
         assert material.fit.poses[:, :2].max() < 0  # later ones may find all of the quarter inhibited
@@ -127,7 +127,7 @@ def test_a_run_over_the_unlabelled_part_is_probed_on_the_labelled_ones(tmp_path,
     trainer = Trainer(config, tmp_path)
     assert len(trainer.envs.world.class_names) == 1
     assert trainer.material.fit.num_classes == trainer.material.test.num_classes == 10
-    results = evaluate(EvaluateConfig(run=run_of(tmp_path / "run", config), effort="quick"), quiet=True)
+    results = evaluate(run_of(tmp_path / "run", config), EvaluateConfig(effort="quick"), quiet=True)
     assert results["sizes"]["classes"] == 10
     assert results["fixations"] == "saliency"
     assert results["rotation"] is None
@@ -136,12 +136,12 @@ def test_a_run_over_the_unlabelled_part_is_probed_on_the_labelled_ones(tmp_path,
 def test_a_run_over_3diebench_learns_from_stored_views_and_is_tested_on_the_val_list(tmp_path, tree):
     config = on_tree(tree)
     folder = run_of(tmp_path / "run", config)
-    results = evaluate(EvaluateConfig(run=folder, effort="quick"), quiet=True)
+    results = evaluate(folder, EvaluateConfig(effort="quick"), quiet=True)
     assert results["sizes"]["test_things"] == 8
     assert results["fixations"] is None
     assert 0 <= results["trained"]["relative_r2"]["median_error"] <= 180
     whole = replace(PLAN, test_views=VIEWS)
-    material = make_material(config, EvaluateConfig(run=folder), whole)
+    material = make_material(config, EvaluateConfig(), whole)
     darkest = material.test.views.mean(axis=(2, 3, 4)).min(axis=1)  # 40 + 3 * number
     assert set(np.rint((darkest - 40) / 3).astype(int).tolist()) == set(range(16, 24))
 
@@ -169,7 +169,7 @@ def test_evaluating_a_published_checkpoint_makes_a_run_of_it(tmp_path, tree, che
     assert (config.model.encoder, config.model.z_dim, config.model.predictor_hidden) == ("resnet18", 512, 1024)
     model, _ = load_model(folder)
     assert model.target_statistics.batches > 0
-    fit = make_material(config, EvaluateConfig(run=folder), PLAN).fit
+    fit = make_material(config, EvaluateConfig(), PLAN).fit
     with torch.no_grad():
         norm = model.encode_target(normalize_views(fit.views)).norm(dim=-1).mean()
     assert float(model.target_statistics.norm) == pytest.approx(float(norm), rel=0.05)

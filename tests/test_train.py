@@ -130,7 +130,7 @@ def test_baselines_are_evaluated_by_the_same_measures(tmp_path, monkeypatch):
     monkeypatch.setitem(module.PLANS, "quick", SMALL_PLAN)
     config = baseline("simclr")
     run = run_in(tmp_path / "run", replace(config, learner=replace(config.learner, total_steps=3)))
-    results = evaluate(EvaluateConfig(run=run, effort="quick"), quiet=True)
+    results = evaluate(run, EvaluateConfig(effort="quick"), quiet=True)
     trained = results["trained"]
     assert trained.keys() == results["untrained"].keys()
     assert trained.keys() >= {"top1_z", "top1_z_agg_5", "top1_z_mean_5", "relative_r2", "individual_r2", "rankme"}
@@ -143,7 +143,7 @@ def test_baselines_are_evaluated_by_the_same_measures(tmp_path, monkeypatch):
 
 
 def test_what_predicts_is_measured_as_a_predictor():
-    world, material = make_world(TINY, "train"), make_material(TINY, EvaluateConfig(run="unused"), SMALL_PLAN)  # pyright: ignore[reportArgumentType]
+    world, material = make_world(TINY, "train"), make_material(TINY, EvaluateConfig(), SMALL_PLAN)
     for method, predicts in (("byol", False), ("supervised", False), ("sie", True), ("context-ssl", True)):
         model = new_model(model_config(baseline(method), world))
         names = {name for name, _ in measures_of(None, model, material, SMALL_PLAN)}
@@ -204,7 +204,7 @@ def test_a_run_with_a_path_memory_resumes_and_is_measured(tmp_path, monkeypatch)
     train(load_config(parts), parts, resume=True)
     assert_same_weights(load_model(whole)[0], load_model(parts)[0])
     assert all(row["loss/recall"] > 0 for row in read_metrics(whole / "metrics.csv"))
-    results = evaluate(EvaluateConfig(whole, effort="quick"), quiet=True)
+    results = evaluate(whole, EvaluateConfig(effort="quick"), quiet=True)
     assert 0 <= results["trained"]["recall_4_other_path"]["value"] <= 1
     assert "recall_4" in results["untrained"]
     with pytest.raises(ValueError, match="paths have no effect"):
@@ -243,7 +243,7 @@ def test_evaluation_writes_documented_results(finished, monkeypatch):
     import glimpseworld.experiments.evaluate as module
 
     monkeypatch.setitem(module.PLANS, "quick", SMALL_PLAN)
-    results = evaluate(EvaluateConfig(run=finished, effort="quick"), quiet=True)
+    results = evaluate(finished, EvaluateConfig(effort="quick"), quiet=True)
     assert json.loads((finished / "results.json").read_text()) == json.loads(json.dumps(results, default=str))
     assert (finished / "results.png").read_bytes()[:4] == b"\x89PNG"
     assert results["trained"].keys() == results["untrained"].keys()
@@ -253,16 +253,32 @@ def test_evaluation_writes_documented_results(finished, monkeypatch):
             assert scores["low"] <= scores["value"] <= scores["high"], name
     assert results["trained"]["view_return_4"]["chance"] == pytest.approx(1 / 3)
     assert results["controls"]["path_r2_2_raw_motions"]["value"] > 0.3
-    again = evaluate(EvaluateConfig(run=finished, effort="quick"), quiet=True)
+    again = evaluate(finished, EvaluateConfig(effort="quick"), quiet=True)
     assert {**again, "seconds": 0} == {**results, "seconds": 0}
     table = evaluation_table(results)
     assert "60 held-out things" in table
     assert all(len(line) <= 100 for line in table.splitlines())
 
 
+def test_several_runs_are_evaluated_at_once_and_a_wrong_one_stops_all_before_it_costs(
+    finished, tmp_path, monkeypatch, capsys
+):
+    import glimpseworld.experiments.evaluate as module
+
+    monkeypatch.setitem(module.PLANS, "brief", SMALL_PLAN)
+    runs = [shutil.copytree(finished, tmp_path / name, ignore=shutil.ignore_patterns("results*")) for name in "ab"]
+    with pytest.raises(CheckpointError, match="nowhere is no run"):
+        module.main([*map(str, runs), "nowhere", "--effort", "brief"])
+    assert not list(tmp_path.glob("*/results*"))
+    module.main([*map(str, runs), "--effort", "brief", "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == [json.loads((run / "results.json").read_text()) for run in runs]
+    assert [results["run"] for results in printed] == [str(run) for run in runs]
+
+
 def test_held_out_things_are_held_out():
     plan = SMALL_PLAN
-    material = make_material(TINY, EvaluateConfig(run="unused"), plan)  # pyright: ignore[reportArgumentType]
+    material = make_material(TINY, EvaluateConfig(), plan)
     worlds = [make_world(TINY, split) for split in ("train", "validation", "test")]
     assert len(material.test.labels) == 60
     assert len({tuple(np.bincount(m.labels).tolist()) for m in (material.fit, material.test)}) == 1  # 2 of each class

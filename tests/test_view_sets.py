@@ -108,7 +108,7 @@ def gazing(tmp_path):
 
 
 def test_a_run_is_probed_where_its_agent_looks(gazing):
-    asked = EvaluateConfig(run="unused")  # pyright: ignore[reportArgumentType]
+    asked = EvaluateConfig()
     assert own_fixations(gazing) == "saliency"
     assert make_material(gazing, asked, PLAN).test.scanpath == SCANPATH
     assert make_material(gazing, replace(asked, fixations="uniform"), PLAN).fit.scanpath is None
@@ -121,7 +121,7 @@ def test_a_run_is_probed_where_its_agent_looks(gazing):
 
 def test_probes_fitted_on_the_run_s_rotations_are_scored_on_others():
     run = TrainConfig(rotation=RotationOptions(size=16, members_per_family=2))
-    asked = EvaluateConfig(run="unused", rotation="ood")  # pyright: ignore[reportArgumentType]
+    asked = EvaluateConfig(rotation="ood")
     material = make_material(run, asked, PLAN)
     fit, test = (
         np.abs(Rotation.from_quat(part.poses.reshape(-1, 4)).as_euler("xyz")) for part in (material.fit, material.test)
@@ -132,7 +132,7 @@ def test_probes_fitted_on_the_run_s_rotations_are_scored_on_others():
 
 def test_results_of_another_condition_are_kept_apart(gazing, tmp_path):
     rotating = TrainConfig()
-    asked = EvaluateConfig(run=tmp_path)
+    asked = EvaluateConfig()
     cases = [
         (rotating, {}, "", "results.json"),
         (rotating, {"rotation": "3diebench"}, "", "results.json"),

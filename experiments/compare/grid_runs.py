@@ -43,7 +43,6 @@ class GridRun:
     def evaluation(self) -> EvaluateConfig:
         """How it is evaluated."""
         return EvaluateConfig(
-            run=self.folder,
             split=self.split,
             effort=self.effort,
             rotation=self.rotation,
@@ -129,7 +128,7 @@ def complete(run: GridRun) -> None:
         save_config(run.config, run.folder)
     if taken < run.config.learner.total_steps:
         train(run.config, run.folder, resume=taken > 0)
-    evaluate(run.evaluation)
+    evaluate(run.folder, run.evaluation)
 
 
 def rehearse_arms(runs: list[GridRun]) -> dict[str, float]:
