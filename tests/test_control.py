@@ -267,16 +267,24 @@ def test_results_are_of_all_finished_cells_in_whatever_calls_they_were_played(tm
     assert found["oracle"]["difference"]["success"]["value"] > 0.5
 
 
-def test_a_cell_that_fails_leaves_those_before_it(tmp_path, runs, monkeypatch):
+def test_a_cell_that_fails_is_recorded_and_the_others_go_on(tmp_path, runs, monkeypatch, capsys):
     def fail(where):
         raise ValueError("no luck")
 
-    broken = replace(CONTROLLERS["oracle"], make=fail)
-    monkeypatch.setitem(CONTROLLERS, "oracle", broken)
-    config = config_of(tmp_path, runs)
-    with pytest.raises(ValueError, match="no luck"):
+    whole = CONTROLLERS["oracle"]
+    monkeypatch.setitem(CONTROLLERS, "oracle", replace(whole, make=fail))
+    config = config_of(tmp_path, runs, agent=("oracle", "random"))
+    with pytest.raises(SystemExit, match="1"):
         control(config)
-    assert [path.name for path in (config.folder / "cells").iterdir()] == ["reorient--random.json"]
+    kept = config.folder / "cells"
+    assert {path.name for path in kept.iterdir()} == {"reorient--oracle.failed.txt", "reorient--random.json"}
+    assert (kept / "reorient--oracle.failed.txt").read_text().rstrip().endswith("ValueError: no luck")
+    told = capsys.readouterr()
+    assert "1 of 2 cells failed\n  reorient--oracle: ValueError: no luck" in told.err
+    assert "random" in told.out
+    monkeypatch.setitem(CONTROLLERS, "oracle", whole)
+    control(config)
+    assert {path.name for path in kept.iterdir()} == {"reorient--oracle.json", "reorient--random.json"}
 
 
 def test_cells_of_other_settings_are_not_mixed_in(tmp_path, runs):

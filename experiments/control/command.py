@@ -1,12 +1,13 @@
 """`glimpseworld control`: agents in tasks, on the same held-out episodes, and their scores in one folder.
 
 A call plays what is left: every finished cell, that is an agent with one world model (or none) in a task, is written at
-once and skipped by later calls, so that a kill loses one cell at most. The results are of all finished cells, also of
-those that the call does not name.
+once and skipped by later calls, so that a kill loses one cell at most. A cell that fails is recorded, the others go on,
+and the next call tries it again. The results are of all finished cells, also of those that the call does not name.
 
 The folder:
 
 - `cells/TASK--AGENT[--RUN].json`: the settings of a cell and its episodes: success, distance and reward by step.
+  Of one that failed, `TASK--AGENT[--RUN].failed.txt` says why.
 - `results.json`: `episodes`, `seed`, `split`, `reference`; `tasks`, name -> `difficulty`, `world`, `steps`; and
   `agents`, name -> `models`; `scores`, measure -> `value`, `low`, `high` (see `control_scores`); `by_model`, the same
   of each model; `difference`, `success` and `return` minus the reference agent's; `curve`, distances by step.
@@ -16,6 +17,8 @@ The folder:
 from __future__ import annotations
 
 import json
+import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -41,7 +44,7 @@ def main(arguments: list[str]) -> None:
 
 
 def control(config: ControlConfig) -> None:
-    """Play the cells that are left, and write and print the results of all."""
+    """Play the cells that are left, and write and print the results of all; exits with 1 if a cell has failed."""
     runs = load_runs(config)
     cells = planned_cells(config, runs)
     kept = config.folder / "cells"
@@ -54,17 +57,31 @@ def control(config: ControlConfig) -> None:
         _list(left, players)
         return
     kept.mkdir(parents=True, exist_ok=True)
+    failed = []
     for number, cell in enumerate(left, start=1):
+        reason = kept / f"{cell.name}.failed.txt"
+        reason.unlink(missing_ok=True)
         began = perf_counter()
-        episodes = players.play(cell)
+        try:
+            episodes = players.play(cell)
+        except Exception as error:  # whatever it is, it is this cell's; the others are worth having
+            reason.write_text(traceback.format_exc())
+            failed.append(f"{cell.name}: {type(error).__name__}: {error}")
+            print(f"  {number}/{len(left)} failed: {failed[-1]}", file=sys.stderr, flush=True)
+            continue
         _save(kept / f"{cell.name}.json", {"settings": _settings(cell, config), "episodes": episodes.to_dict()})
         share = episodes.success[:, -1].mean()
         spent = duration(perf_counter() - began)
         print(f"  {number}/{len(left)} {cell.name}: success at the end {share:.3f}, {spent}", flush=True)
     results = collect(config, planned_cells(config, runs, all_of_them=True))
-    keep(results, config.folder)
-    print(f"\n{control_tables(results)}\n\nresults  {config.folder / 'results.json'}, .csv, .md")
-    print("\n".join([f"figures  {config.folder / '*.png'}", *scale_notes(cells)]))
+    if results["tasks"]:
+        keep(results, config.folder)
+        print(f"\n{control_tables(results)}\n\nresults  {config.folder / 'results.json'}, .csv, .md")
+        print("\n".join([f"figures  {config.folder / '*.png'}", *scale_notes(cells)]))
+    if failed:
+        told = "\n  ".join(failed)
+        print(f"glimpseworld control: {len(failed)} of {len(left)} cells failed\n  {told}", file=sys.stderr)
+        sys.exit(1)
 
 
 class Players:
