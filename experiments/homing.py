@@ -50,10 +50,10 @@ from ..envs.world import MotionSignal, World
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.protocol import WorldModel
-from .compare.aggregate import share, table
 from .config import TrainConfig, make_world
 from .control.episodes import play_episodes
-from .report import new_figure, save_figure
+from .intervals import share
+from .report import markdown_table, new_figure, save_figure
 from .train import load_config, load_model
 from .worlds import half_glimpse, motor_of
 
@@ -172,7 +172,7 @@ def homing_table(results: dict[str, Any]) -> str:
     for noise, by_k in results["results"].items():
         agents = list(next(iter(by_k.values())))
         rows = [[name, *(_cell(cells[name]["success"]) for cells in by_k.values())] for name in agents]
-        lines += ["", f"noise in observed motions: {noise}", "", table(["agent", *by_k], rows)]
+        lines += ["", f"noise in observed motions: {noise}", "", markdown_table(["agent", *by_k], rows)]
     told = results["return_recognition"]
     lines += [
         "",

@@ -31,8 +31,8 @@ from ..world_model.checkpoint import saving, write_json
 from ..world_model.motion import MotionKind
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
-from .compare.aggregate import bootstrap_interval
 from .config import TrainConfig, make_agent, make_world
+from .intervals import bootstrap_interval
 from .report import new_figure, save_figure
 from .train import load_config, load_model
 from .view_sets import Embeddings, embed

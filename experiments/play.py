@@ -17,8 +17,8 @@ from ..agents.oracles import OracleAgent
 from ..agents.scripted import Agent, RandomAgent
 from ..envs.core import Simulator
 from ..envs.environment import GlimpseEnv
-from .compare.aggregate import wilson_interval
 from .config import make_agent
+from .intervals import wilson_interval
 from .recording import Recorder
 
 PlayerName = Literal["random", "independent", "saliency", "oracle"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,13 @@ def evaluation_table(results: dict[str, Any]) -> str:
     unit = "image units" if results["config"]["world"] == "saccade" else "degrees"
     lines.insert(4, f"{'  its median error, ' + unit:40}{angle[0]:>25}{angle[1]:>25}")
     return "\n".join(lines)
+
+
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table whose columns line up."""
+    widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]
+    line = lambda row: "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"  # noqa: E731
+    return "\n".join([line(titles), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
 
 
 def _cell(scores: dict[str, float]) -> str:

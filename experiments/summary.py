@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import tyro
 
 from ..world_model.checkpoint import CheckpointError
-from .compare.aggregate import COLUMNS, cell, measured_columns, pool, require_alike, table
+from .compare.aggregate import COLUMNS, cell, measured_columns, pool, require_alike
+from .report import markdown_table
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def summary_table(results: list[dict[str, Any]]) -> str:
         for who in ("trained", "untrained"):
             found = [_pooled([m[who] for m in members], column) for column, _ in columns]
             rows.append([name if who == "trained" else "untrained", str(len(members)), *map(cell, found)])
-    return table(["runs", "seeds", *(title for _, title in columns)], rows)
+    return markdown_table(["runs", "seeds", *(title for _, title in columns)], rows)
 
 
 def _pooled(measures: list[dict[str, Any]], column: str) -> dict[str, Any] | None:

@@ -1,17 +1,19 @@
 """Means, intervals and paired differences over seeds, worked out by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
 from glimpseworld.experiments.compare.aggregate import (
     aggregate,
-    bootstrap_interval,
     cell,
     comparison_tables,
-    interval,
     pool,
     seconds_to_reach,
 )
+from glimpseworld.experiments.intervals import bootstrap_interval, interval
+from glimpseworld.experiments.report import markdown_table
 
 
 def test_the_interval_by_hand():
@@ -78,7 +80,7 @@ def test_arms_are_compared_with_the_first_of_their_world_by_equal_seeds():
 
 
 def test_tables_show_what_there_is():
-    text = comparison_tables(aggregate([run("a", 0, 0.2), run("b", 0, 0.5)]))
+    text = re.sub(" +", " ", comparison_tables(aggregate([run("a", 0, 0.2), run("b", 0, 0.5)])))
     assert "| a | 1 | 0.20 | 20.00 |\n" in text  # and no column of what nobody has
     assert "| a, untrained | 1 | -1.00 | – |\n" in text
     assert "| b - a | 1 | +0.30 | +30.00 |" in text
@@ -87,3 +89,8 @@ def test_tables_show_what_there_is():
         if block.startswith("|"):
             assert len({line.count("|") for line in block.splitlines()}) == 1
     assert "Difference" not in comparison_tables(aggregate([run("a", 0, 0.2)]))
+
+
+def test_tables_line_up():
+    text = markdown_table(["agent", "x"], [["a", "1.25"], ["longer", "2"]])
+    assert text.splitlines() == ["| agent  | x    |", "|--------|------|", "| a      | 1.25 |", "| longer | 2    |"]

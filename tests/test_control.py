@@ -22,7 +22,7 @@ from glimpseworld.experiments.control.cells import ControlConfig, ModelRun, load
 from glimpseworld.experiments.control.command import Players, control, main
 from glimpseworld.experiments.control.controllers import CONTROLLERS, candidate_views, choose_on_validation
 from glimpseworld.experiments.control.episodes import Episodes, play_episodes
-from glimpseworld.experiments.control.report import aligned, control_tables
+from glimpseworld.experiments.control.report import control_tables
 from glimpseworld.experiments.control.scores import differences, pooled, scores_of
 from glimpseworld.experiments.control.settings import ControlSetting
 from glimpseworld.experiments.control.tasks import TASKS, Playground
@@ -389,11 +389,6 @@ def test_the_command_runs(tmp_path, runs, monkeypatch, capsys):
     main(["--task", "rotation-homing-2", "--agent", "oracle", "--world-model", str(runs["a"]), "--episodes", "4"])
     assert "| oracle* |" in capsys.readouterr().out
     assert (tmp_path / "runs" / "control" / "results.json").is_file()
-
-
-def test_tables_line_up():
-    text = aligned(["agent", "x"], [["a", "1.25"], ["longer", "2"]])
-    assert text.splitlines() == ["| agent  | x    |", "|--------|------|", "| a      | 1.25 |", "| longer | 2    |"]
 
 
 def test_the_table_says_which_agents_are_privileged_and_how_many_models_it_pools():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from glimpseworld.experiments.compare.aggregate import wilson_interval
+from glimpseworld.experiments.intervals import wilson_interval
 from glimpseworld.experiments.play import RolloutConfig, rollout
 
 OPTIONS = {"members_per_family": "2", "size": "16", "shadows": "false"}

@@ -1,20 +1,18 @@
 """What several runs say together: means over seeds, intervals, paired differences, and the tables that show them.
 
-Which interval: with the three seeds that two cores afford, a percentile bootstrap over seeds is the range from the
-lowest to the highest, since either extreme comes up in more than 2.5 % of the 27 resamples; for normal values it covers
-the true mean in 75 % of cases, not in 95 % (84 % for five seeds, 90 % for ten). The t-interval covers 95 % at any
-number of seeds, so it is the one in tables and figures; `results.json` has both. Both speak of training seeds on one
-fixed set of held-out things. Where there is one seed there is no interval over seeds.
+Tables and figures have the t-interval over seeds, `results.json` also the bootstrap's; `intervals` says why.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from ..intervals import bootstrap_interval, interval
+from ..report import markdown_table
 
 COLUMNS = (
     ("relative_r2", "relative R2"),
@@ -50,45 +48,6 @@ def require_alike(results: Sequence[Mapping[str, Any]]) -> None:
             f"these runs were not evaluated alike: {' and '.join(sorted(conditions))}; evaluate them with equal "
             "--split, --effort and --seed first"
         )
-
-
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return mean, low and high end of the 95 % t-interval of two or more values."""
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
-def bootstrap_interval(
-    values: Sequence[float] | np.ndarray,
-    *,
-    statistic: Callable[..., Any] = np.mean,
-    resamples: int = 10_000,
-    seed: int | Sequence[int] = 0,
-) -> tuple[float, float]:
-    """Return the ends of the 95 % percentile bootstrap interval of a statistic, the mean unless told.
-
-    The draws are the same in every call with one seed.
-    """
-    chosen = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.percentile(statistic(np.asarray(values)[chosen], axis=1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def share(flags: Any) -> dict[str, float]:
-    """Return the share of (n,) bools that are true: `value`, and `low` and `high`, Wilson's 95 % interval."""
-    low, high = wilson_interval(int(np.sum(flags)), len(flags))
-    return {"value": float(np.mean(flags)), "low": low, "high": high}
-
-
-def wilson_interval(successes: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the ends of Wilson's interval (1927) of a share, 95 % unless `z` says otherwise."""
-    share, spread = successes / count, z**2 / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def pool(values: Sequence[float]) -> Pooled:
@@ -193,12 +152,6 @@ def _differences(members: Sequence[Mapping[str, Any]], first: Sequence[Mapping[s
     return pool_scores(differences) if differences else {}
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
 def measured_columns(
     columns: Sequence[tuple[str, str]], measured: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
@@ -222,10 +175,10 @@ def comparison_tables(arms: Mapping[str, Any]) -> str:
             cells = [cell(arm["difference"].get(key), signed=True) for key, _ in columns]
             differences.append([f"{name} - {arm['first']}", shared, *cells])
         budgets.append([name, *_budget_cells(arm)])
-    parts = [table(["arm", "seeds", *titles], measures)]
+    parts = [markdown_table(["arm", "seeds", *titles], measures)]
     if differences:
         parts.append("Difference to the first arm (95 %), between runs of equal seeds:")
-        parts.append(table(["difference", "seeds", *titles], differences))
+        parts.append(markdown_table(["difference", "seeds", *titles], differences))
     spent = [
         "arm",
         "updates",
@@ -235,7 +188,7 @@ def comparison_tables(arms: Mapping[str, Any]) -> str:
         "core-seconds to the first arm's final R2",
         "share of them in which the first arm reaches its final R2",
     ]
-    parts += ["What the arms cost, as means over seeds:", table(spent, budgets)]
+    parts += ["What the arms cost, as means over seeds:", markdown_table(spent, budgets)]
     return "\n\n".join(parts)
 
 

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..report import new_figure, save_figure
+from ..report import markdown_table, new_figure, save_figure
 from .controllers import CONTROLLERS
 from .tasks import task_named
 
@@ -47,14 +47,7 @@ def _task_table(name: str, found: Mapping[str, Any], reference: str) -> str:
             row.append(_value(scores.get("final_distance"), ".1f" if unit == "deg" else ".3f"))
         row += [_value(scores["decision_ms"], ".2f"), _cell(own["difference"].get("success"), "+.3f")]
         rows.append(row)
-    return f"{name}: {found['difficulty']}\n\n{aligned(titles, rows)}"
-
-
-def aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose columns line up."""
-    widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]
-    line = lambda row: "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"  # noqa: E731
-    return "\n".join([line(titles), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+    return f"{name}: {found['difficulty']}\n\n{markdown_table(titles, rows)}"
 
 
 def _cell(score: Mapping[str, Any] | None, form: str) -> str:

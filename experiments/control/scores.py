@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compare.aggregate import bootstrap_interval, interval, share
+from ..intervals import bootstrap_interval, interval, share
 from .episodes import Episodes
 from .tasks import ControlTask
 

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...world_model.checkpoint import saving, write_csv, write_json
-from ..compare.aggregate import table
-from ..report import new_figure, save_figure
+from ..report import markdown_table, new_figure, save_figure
 from .config import On, PolicyConfig
 from .learning_curve import COLUMNS, read_curve
 from .policies import train_policy
@@ -126,7 +125,9 @@ def curves_table(results: dict[str, Any]) -> str:
         cells += [f"{row['steps_with_model']:,.0f}", f"{row.get('share_with_model', np.nan):.2f}"]
         rows.append([on, *cells, f"{row['core_seconds_with_model']:.0f}"])
     titles = ["on", "steps", "share", "core-seconds", "with the model's glimpses", "share", "core-seconds"]
-    return f"steps to a return of {results['target']:.3f}, which pixels reach in the end\n\n{table(titles, rows)}"
+    return (
+        f"steps to a return of {results['target']:.3f}, which pixels reach in the end\n\n{markdown_table(titles, rows)}"
+    )
 
 
 def _keep(results: dict[str, Any], out: Path) -> None:
