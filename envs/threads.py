@@ -18,10 +18,35 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 """By process: a forked child inherits the object but not the threads."""
 
 
-@cache
+_most = MAX_AUTO_THREADS
+
+
 def auto_threads() -> int:
-    """Return how many threads to use if none are named: one a processor, at most 8."""
-    return min(os.cpu_count() or 1, MAX_AUTO_THREADS)
+    """Return how many threads to use if none are named: one for each processor that this process may run on, at most 8,
+    or what `limit_threads` says."""
+    return min(_processors(), _most)
+
+
+def limit_threads(most: int | None) -> None:
+    """Use at most so many threads in this process where none are named, as one of several that share a machine does.
+
+    Renderers keep the number that they were made with.
+
+    Args:
+        most: At least 1; None for the usual 8.
+
+    Raises:
+        ValueError: if `most` is below 1.
+    """
+    global _most
+    if most is not None and most < 1:
+        raise ValueError(f"most must be at least 1 thread, or None, got {most}")
+    _most = MAX_AUTO_THREADS if most is None else most
+
+
+@cache
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(jobs: Iterable[Callable[[], object]], threads: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from glimpseworld.envs.threads import auto_threads
 from glimpseworld.experiments.compare import execution
 from glimpseworld.experiments.compare.execution import attempt, carry_out, threads_of_a_job
 from glimpseworld.experiments.compare.grid_runs import GridRun
@@ -26,7 +27,7 @@ def grid_run(out, arm, seed=0):
 def work(run):
     """What the name of the arm says."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    print(f"{run.arm} has {torch.get_num_threads()} threads", flush=True)
+    print(f"{run.arm} has {torch.get_num_threads()} threads, and draws with {auto_threads()}", flush=True)
     (run.folder / "pid").write_text(str(os.getpid()))
     if run.arm == "fails":
         raise ValueError("as it should")
@@ -40,7 +41,7 @@ def work(run):
 
 
 def test_runs_go_on_side_by_side_and_one_that_fails_or_dies_is_recorded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(execution, "threads_of_a_job", lambda jobs: 8 - 3 * jobs)
+    monkeypatch.setattr(execution, "threads_of_a_job", lambda jobs: 3 - jobs)
     runs = [grid_run(tmp_path, arm) for arm in ("meets-a", "meets-b", "fails", "dies", "last")]
     runs[4].folder.mkdir(parents=True)
     runs[4].failure.write_text("of another time")
@@ -56,7 +57,7 @@ def test_runs_go_on_side_by_side_and_one_that_fails_or_dies_is_recorded(tmp_path
     assert "[1/5] meets-a, seed 0; about 2 min left" in printed.out
     assert "fails, seed 0 failed: ValueError: as it should" in printed.err
     assert "dies, seed 0 failed: its process was ended" in printed.err
-    assert "last has 2 threads" in (tmp_path / "logs" / "last-seed0.log").read_text()
+    assert "last has 1 threads, and draws with 1\n" in (tmp_path / "logs" / "last-seed0.log").read_text()
 
 
 def test_one_at_a_time_is_done_here(tmp_path, capsys):

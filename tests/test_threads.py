@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from glimpseworld.envs import threads
-from glimpseworld.envs.threads import run, share_out
+from glimpseworld.envs.rendering.renderer import Renderer
+from glimpseworld.envs.threads import auto_threads, limit_threads, run, share_out
 
 
 @pytest.mark.parametrize("number", [1, 3, 20])
@@ -54,6 +55,21 @@ def test_rows_are_shared_out_in_order_and_only_if_there_are_many(monkeypatch):
         share_out(double, results, np.arange(count))
         assert results.tolist() == list(range(0, 2 * count, 2))
         assert sorted(calls) == shares
+
+
+def test_one_of_several_processes_takes_its_share(monkeypatch):
+    monkeypatch.setattr(threads, "_processors", lambda: 32)
+    assert Renderer(8).threads == auto_threads() == 8
+    limit_threads(3)
+    try:
+        assert Renderer(8).threads == auto_threads() == 3
+        with pytest.raises(ValueError, match="at least 1 thread"):
+            limit_threads(0)
+    finally:
+        limit_threads(None)
+    assert auto_threads() == 8
+    monkeypatch.setattr(threads, "_processors", lambda: 2)
+    assert auto_threads() == 2
 
 
 def _run_in_child():

@@ -31,12 +31,13 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from ...envs.threads import limit_threads
 from ...world_model.checkpoint import saving, write_csv, write_json, write_text
 from ..report import duration
 from ..run_log import read_metrics
 from ..summary import load_results
 from .aggregate import aggregate, comparison_tables, require_alike
-from .execution import carry_out, seconds_left, threads_of_a_job
+from .execution import carry_out, seconds_left, threads_of_a_job, use_threads
 from .figures import comparison_figures
 from .galleries import gallery_figures
 from .grid_runs import GridRun, choose, complete, is_done, planned_runs, rehearse_arms
@@ -62,7 +63,7 @@ class CompareConfig:
     split: Literal["validation", "test"] = "test"
     """Held-out things to score on; choose settings on "validation", report "test"."""
     jobs: int = 1
-    """Runs at a time, each a process with its share of torch's threads and memory of its own; --dry-run tells whether
+    """Runs at a time, each a process with its share of the threads and memory of its own; --dry-run tells whether
     more of them get through the grid sooner."""
     dry_run: bool = False
     """List the runs and estimate their time, after some seconds of rehearsal for each arm; run none."""
@@ -89,12 +90,15 @@ def main(arguments: list[str]) -> None:
 
 def _rehearse(runs: list[GridRun], jobs: int) -> dict[str, float]:
     """Return the seconds of a run of each arm with the threads that each of `jobs` has."""
+    if jobs == 1:
+        return rehearse_arms(runs)
     threads = torch.get_num_threads()
-    torch.set_num_threads(threads_of_a_job(jobs))
+    use_threads(threads_of_a_job(jobs))
     try:
         return rehearse_arms(runs)
     finally:
         torch.set_num_threads(threads)
+        limit_threads(None)
 
 
 def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float], jobs: int) -> None:

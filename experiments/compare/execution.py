@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ...envs.threads import limit_threads
 from ..allocator import keep_freed_memory
 from ..report import duration
 from .grid_runs import GridRun, steps_taken
@@ -45,7 +46,7 @@ def carry_out(
         rehearsed: Seconds of a run of each arm, if `jobs` work side by side.
         after: Called after each run, in this process.
         work: What is done with a run; with several jobs, a function that another process can import.
-        jobs: Runs at a time. With more than one, each is a process that has its share of torch's threads and writes
+        jobs: Runs at a time. With more than one, each is a process that has its share of the threads and writes
             what it prints to logs/ARM-seedS.log beside the folder of the runs; all end with this one.
     """
     clock = _Clock(rehearsed, jobs)
@@ -61,8 +62,14 @@ def carry_out(
 
 
 def threads_of_a_job(jobs: int) -> int:
-    """Return how many of this process's threads each of `jobs` has, at least 1."""
+    """Return how many of torch's threads here each of `jobs` has, at least 1."""
     return max(1, torch.get_num_threads() // jobs)
+
+
+def use_threads(threads: int) -> None:
+    """Let torch, and whoever draws views from now on, use so many threads of this process."""
+    torch.set_num_threads(threads)
+    limit_threads(threads)
 
 
 def attempt(run: GridRun, work: Work) -> bool:
@@ -119,7 +126,7 @@ def _job(run: GridRun, work: Work, threads: int) -> None:
     with log.open("a") as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-    torch.set_num_threads(threads)
+    use_threads(threads)
     keep_freed_memory()
     sys.exit(0 if attempt(run, work) else _FAILED)
 
