@@ -12,6 +12,7 @@ from ..world_model.motion import MotionKind, check_motion_dim
 from ..world_model.motion_tensors import compose, identity_like, relative
 from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views
+from .fit import require_fit
 
 
 class Context:
@@ -40,10 +41,8 @@ class Context:
         if num_envs < 1 or capacity < 1:
             raise ValueError(f"num_envs and capacity must be at least 1, got {num_envs} and {capacity}")
         motion_dim = model.config.motion_dim
+        require_fit(model, "the environment", kind=kind)
         check_motion_dim(kind, motion_dim)
-        known = getattr(model.config, "motion_kind", None)
-        if known not in (None, kind):
-            raise ValueError(f"the model knows motions of kind {known!r}, and the environment's are {kind!r}")
         self.model, self.num_envs, self.capacity = model, num_envs, capacity
         self.kind: MotionKind = kind
         self.device = next(model.parameters()).device
@@ -65,12 +64,10 @@ class Context:
         Raises:
             ValueError: A view's or a motion's shape is not the model's.
         """
-        if motion.shape != (self.num_envs, self.pose.shape[2]):
-            expected = (self.num_envs, self.pose.shape[2])
-            raise ValueError(
-                f"motions of the environment are {motion.shape}, and the model's {expected}: "
-                "take a model that was trained in this world"
-            )
+        for name, given in (("glimpse", glimpse), ("motion", motion)):
+            if len(given) != self.num_envs:
+                raise ValueError(f"expected a {name} of each of {self.num_envs} environments, got {given.shape}")
+        require_fit(self.model, "the environment", motion_dim=motion.shape[-1])
         views = normalize_views(glimpse, device=self.device)[:, None]
         z, target = self.model.encode(views)[:, 0], self.model.as_target(self.model.encode_target(views))[:, 0]
         step, fresh = torch.from_numpy(motion).to(self.device), torch.from_numpy(np.asarray(first, dtype=bool))

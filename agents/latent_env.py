@@ -16,6 +16,7 @@ from ..world_model.protocol import WorldModel
 from ..world_model.views import normalize_views
 from .context import append
 from .disagreement import evaluating
+from .fit import require_fit
 
 Latent = Literal["z", "z_agg"]
 LIMIT = 10.0
@@ -205,15 +206,5 @@ def _check_model(model: WorldModel, space: spaces.Dict) -> None:
     """Raise ValueError unless the views and motions of `space` are the model's."""
     if not {"glimpse", "motion"} <= set(space.spaces):
         raise ValueError(f"a world model sees glimpses and motions, the observation has {sorted(space.spaces)}")
-    config, shape, (motion_dim,) = model.config, space["glimpse"].shape or (0,), space["motion"].shape or (0,)
-    size = config.size or shape[0]
-    if shape != (size, size, config.channels):
-        raise ValueError(
-            f"the environment's glimpses are {shape} and the world model's {(size, size, config.channels)}: make the "
-            "environment as that of the model's run"
-        )
-    if config.motion_dim not in (0, motion_dim):
-        raise ValueError(
-            f"the environment's motions have {motion_dim} numbers and the world model's {config.motion_dim}: take a "
-            "model that was trained in this world"
-        )
+    (motion_dim,) = space["motion"].shape or (0,)
+    require_fit(model, "the environment", views=space["glimpse"].shape, motion_dim=motion_dim)

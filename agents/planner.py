@@ -14,6 +14,7 @@ from ..world_model.motion_tensors import compose
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
 from .context import Context
+from .fit import require_fit
 from .motor import Motor
 from .plan_search import (
     Found,
@@ -239,11 +240,6 @@ def _check(model: WorldModel, motor: Motor, config: PlannerConfig) -> None:
             f"a planner chooses motions by what is predicted after them, and this {name} predicts nothing from a "
             f"motion of kind {motor.kind!r}: take a model with a predictor that sees motions"
         )
-    dim, kind = model.config.motion_dim, getattr(model.config, "motion_kind", None)
-    if dim != motor.motion_size or kind not in (None, motor.kind):
-        raise ValueError(
-            f"the motor's motions are of kind {motor.kind!r} with {motor.motion_size} numbers, and the model's of kind "
-            f"{kind or 'unknown'!r} with {dim}: take a model that was trained in this world"
-        )
+    require_fit(model, "the motor", kind=motor.kind, motion_dim=motor.motion_size)
     if config.far == "feedback" and not isinstance(model, SeqJEPA):
         raise ValueError(f'far="feedback" needs a SeqJEPA, which can undo the standardisation of targets, got a {name}')

@@ -339,10 +339,12 @@ def test_what_cannot_be_played_is_one_clear_error(tmp_path, runs, options, messa
 def test_a_model_of_other_views_or_motions_is_refused(runs):
     model, _ = load_model(runs["a"])
     wider = Playground(TASKS["reorient"], replace(TINY, rotation=replace(TINY.rotation, size=24)), 1)
-    with pytest.raises(ValueError, match=r"'reorient' are \(24, 24, 3\), and those of the world model \(16, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"'reorient' are \(24, 24, 3\), and the world model's \(16, 16, 3\)"):
         wider.check_model(model)
     gaze = replace(SACCADES, saccade=SaccadeOptions(glimpse_size=16))
-    with pytest.raises(ValueError, match=r"'translation' of 2 numbers, and those of the world model 'rotation' of 4"):
+    with pytest.raises(
+        ValueError, match=r"'reach' are 'translation' of 2 numbers, and the world model's 'rotation' of 4"
+    ):
         Playground(TASKS["reach"], gaze, 1).check_model(model)
 
 

@@ -148,9 +148,9 @@ def test_a_row_alone_is_embedded_as_in_company_and_a_state_is_restored(toy_image
 def test_a_model_of_another_world_is_refused(toy_images):
     space = reaching(toy_images).observation_space
     sizes = {"z_dim": 24, "motion_embedding": 8, "predictor_hidden": 32}
-    with pytest.raises(ValueError, match=r"\(16, 16, 3\) and the world model's \(32, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"\(16, 16, 3\), and the world model's \(32, 32, 3\)"):
         LatentContext(SeqJEPA(SeqJEPAConfig(motion_dim=2, size=32, **sizes)), space, B, "z")
-    with pytest.raises(ValueError, match="motions have 2 numbers and the world model's 4"):
+    with pytest.raises(ValueError, match="environment are of 2 numbers, and the world model's of 4"):
         LatentContext(SeqJEPA(SeqJEPAConfig(motion_dim=4, size=16, **sizes)), space, B, "z")
 
 

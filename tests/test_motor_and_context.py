@@ -102,10 +102,21 @@ def test_state_restores_a_context():
 
 
 def test_what_does_not_fit_the_model_is_refused():
-    with pytest.raises(ValueError, match="the model knows motions of kind 'rotation', and the environment's are"):
+    with pytest.raises(ValueError, match="are 'translation' of 4 numbers, and the world model's 'rotation' of 4"):
         Context(small_model(4, "rotation"), "translation", 2)
     context = Context(small_model(2), "translation", 2)
-    with pytest.raises(ValueError, match="motions of the environment are"):
-        context.observe(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 4), np.float32), np.ones(2, bool))
+    given = {"glimpse": np.zeros((2, 16, 16, 3), np.uint8), "motion": np.zeros((2, 2), np.float32)}
+    for change, message in (
+        (
+            {"motion": np.zeros((2, 4), np.float32)},
+            "motions of the environment are of 4 numbers, and the world model's of 2",
+        ),
+        ({"glimpse": np.zeros((2, 24, 24, 3), np.uint8)}, r"views must be \(B, T, 3, 16, 16\), got"),
+        ({"glimpse": given["glimpse"][:1]}, "a glimpse of each of 2"),
+        ({"motion": given["motion"][:1]}, "a motion of each of 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            context.observe(**given | change, first=np.ones(2, bool))
+    assert not context.held.any()
     with pytest.raises(ValueError, match="have seen 2 views yet"):
         context.recent(torch.tensor([0]), 2)

@@ -259,13 +259,13 @@ def test_each_part_is_scored_with_what_belongs_to_its_rows(monkeypatch):
     ("model", "motor", "options", "message"),
     [
         (seq_jepa(condition="aggregator"), EYE, {}, "this SeqJEPA predicts nothing from a motion"),
-        (seq_jepa(), HAND, {}, "'rotation' with 4 numbers, and the model's of kind 'translation' with 2"),
-        (seq_jepa(motion_dim=3), EYE, {}, "'translation' with 2 numbers, and the model's of kind 'translation' with 3"),
+        (seq_jepa(), HAND, {}, "'rotation' of 4 numbers, and the world model's 'translation' of 2"),
+        (seq_jepa(motion_dim=3), EYE, {}, "'translation' of 2 numbers, and the world model's 'translation' of 3"),
         (
             seq_jepa(motion_dim=4, motion_kind=None),
             EYE,
             {},
-            "'translation' with 2 numbers, .* of kind 'unknown' with 4",
+            "'translation' of 2 numbers, and the world model's of 4",
         ),
         (TrueModel(), EYE, {"far": "feedback"}, "needs a SeqJEPA, .* got a TrueModel"),
     ],

@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from ... import envs as _envs
+from ...agents.fit import require_fit
 from ...envs.environment import GlimpseVectorEnv
 from ...envs.splits import Split
 from ...world_model.protocol import WorldModel
@@ -234,19 +235,10 @@ class Playground:
         Raises:
             ValueError: if not, naming both sides.
         """
-        envs, known = self.envs("validation"), model.config
-        world = envs.world
-        shape = world.glimpse_space.shape
-        theirs = (known.size or shape[0], known.size or shape[1], known.channels)
-        if theirs != shape:
-            raise ValueError(f"views of task {self.task.name!r} are {shape}, and those of the world model {theirs}")
-        told = (world.motion_kind, world.motion_space.shape[0])
-        learned = (getattr(known, "motion_kind", None) or told[0], known.motion_dim or told[1])
-        if told != learned:
-            raise ValueError(
-                f"motions of task {self.task.name!r} are {told[0]!r} of {told[1]} numbers, and those of the world "
-                f"model {learned[0]!r} of {learned[1]}: name a run that was trained with the same"
-            )
+        world = self.envs("validation").world
+        views, (motion_dim,) = world.glimpse_space.shape, world.motion_space.shape
+        whose = f"task {self.task.name!r}"
+        require_fit(model, whose, views=views, kind=world.motion_kind, motion_dim=motion_dim)
 
     def _make(self, split: Split, num_envs: int) -> GlimpseVectorEnv:
         assert self.task.env_id in _envs.ENV_IDS
