@@ -18,7 +18,7 @@ from ..agents.plan_objectives import ReachEmbedding
 from ..agents.planner import PREDICTED_AT_ONCE, Planner, PlannerConfig
 from ..world_model.motion_tensors import rotation_from_vector
 from ..world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
-from .config import ModelOptions
+from .config import presets
 from .timing import Row, compare
 
 VIEWS = 3
@@ -42,8 +42,8 @@ def planning_rows(seconds: float, num_envs: int = 64, config: PlannerConfig | No
 
 
 def small_model() -> SeqJEPA:
-    """Return an untrained seq-JEPA of the default sizes of a run, on 32 x 32 views of rotating objects."""
-    options = ModelOptions()
+    """Return an untrained seq-JEPA of the sizes of preset quick, on 32 x 32 views of rotating objects."""
+    options = presets()["quick"][1].model
     own = {field.name for field in fields(SeqJEPAConfig)}
     sizes = {field.name: getattr(options, field.name) for field in fields(options) if field.name in own}
     torch.manual_seed(0)
