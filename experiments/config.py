@@ -240,18 +240,19 @@ class TrainConfig:
 
 def presets() -> dict[str, tuple[str, TrainConfig]]:
     """Return the presets: name -> (description, settings)."""
-    quick = TrainConfig(
-        rotation=RotationOptions(size=32),
-        learner=LearnerConfig(total_steps=3_600),
-        probe_every=600,
-        checkpoint_every=600,
-    )
     cpu = TrainConfig(  # chosen on validation objects: experiments/README.md, "Choosing a recipe"
         learner=LearnerConfig(total_steps=6_000, learning_rate=2.5e-3),
         replay=ReplayOptions(targets=8),
         model=ModelOptions(objective=Objective.predictive(), predictor_layers=2),
         probe_every=1_000,
         checkpoint_every=1_000,
+    )
+    quick = replace(
+        cpu,
+        rotation=RotationOptions(size=32),
+        learner=replace(cpu.learner, total_steps=2_400),
+        probe_every=600,
+        checkpoint_every=600,
     )
     quick_saccade = replace(
         cpu,
