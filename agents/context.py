@@ -64,8 +64,8 @@ class Context:
         Raises:
             ValueError: A view's or a motion's shape is not the model's.
         """
-        for name, given in (("glimpse", glimpse), ("motion", motion)):
-            if len(given) != self.num_envs:
+        for name, given, axes in (("glimpse", glimpse, 4), ("motion", motion, 2)):
+            if given.ndim != axes or len(given) != self.num_envs:
                 raise ValueError(f"expected a {name} of each of {self.num_envs} environments, got {given.shape}")
         require_fit(self.model, "the environment", motion_dim=motion.shape[-1])
         views = normalize_views(glimpse, device=self.device)[:, None]

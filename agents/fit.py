@@ -28,22 +28,24 @@ def require_fit(
     """
     known = model.config
     if views is not None:
-        height, width = (*views, 0, 0)[:2]
-        theirs = (known.size or height, known.size or width, known.channels)
+        if len(views) != 3:
+            raise ValueError(f"the views of {whose} are {views}, and a world model's (H, W, C)")
+        theirs = (known.size or views[0], known.size or views[1], known.channels)
         if views != theirs:
             raise ValueError(
                 f"the views of {whose} are {views}, and the world model's {theirs}: take a model that was trained on "
                 "such views"
             )
-    learned_kind = getattr(known, "motion_kind", None)
-    wrong_kind = None not in (kind, learned_kind) and kind != learned_kind
+    learned = getattr(known, "motion_kind", None)
+    wrong_kind = kind is not None and learned not in (None, kind)
     if wrong_kind or (motion_dim is not None and known.motion_dim not in (0, motion_dim)):
-        given = _motions(kind or learned_kind, known.motion_dim if motion_dim is None else motion_dim)
+        theirs = _motions(None if kind is None else learned, None if motion_dim is None else known.motion_dim)
         raise ValueError(
-            f"the motions of {whose} are {given}, and the world model's {_motions(learned_kind, known.motion_dim)}: "
-            "take a model that was trained in this world"
+            f"the motions of {whose} are {_motions(kind, motion_dim)}, and the world model's {theirs}: take a model "
+            "that was trained in this world"
         )
 
 
-def _motions(kind: MotionKind | None, dim: int) -> str:
-    return f"of {dim} numbers" if kind is None else f"{kind!r} of {dim} numbers"
+def _motions(kind: MotionKind | None, dim: int | None) -> str:
+    """Word what was asked about."""
+    return " ".join([*([] if kind is None else [repr(kind)]), *([] if dim is None else [f"of {dim} numbers"])])

@@ -19,11 +19,12 @@ _pools: dict[int, ThreadPoolExecutor] = {}
 
 
 _most = MAX_AUTO_THREADS
+"""What `limit_threads` has said."""
 
 
 def auto_threads() -> int:
     """Return how many threads to use if none are named: one for each processor that this process may run on, at most 8,
-    or what `limit_threads` says."""
+    and at most what `limit_threads` says."""
     return min(_processors(), _most)
 
 
@@ -33,7 +34,7 @@ def limit_threads(most: int | None) -> None:
     Renderers keep the number that they were made with.
 
     Args:
-        most: At least 1; None for the usual 8.
+        most: At least 1; None, or more than 8, for the usual 8.
 
     Raises:
         ValueError: if `most` is below 1.
@@ -41,7 +42,7 @@ def limit_threads(most: int | None) -> None:
     global _most
     if most is not None and most < 1:
         raise ValueError(f"most must be at least 1 thread, or None, got {most}")
-    _most = MAX_AUTO_THREADS if most is None else most
+    _most = MAX_AUTO_THREADS if most is None else min(most, MAX_AUTO_THREADS)
 
 
 @cache

@@ -107,8 +107,10 @@ class ModelOptions:
         for name, default in (("condition", "both"), ("tokens", "step"), ("context", "transformer")):
             if getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
-        if self.objective == Objective.predictive():
-            object.__setattr__(self, "objective", Objective.plus())
+        preset, own = Objective.predictive(), self.objective
+        if (own.contrast, own.temperature) == (preset.contrast, preset.temperature):
+            without = replace(own, contrast=0.0, temperature=Objective.temperature)
+            object.__setattr__(self, "objective", without)
         if self.memory != MemoryConfig():
             raise ValueError(f"only a seq-jepa has a path memory, not {self.method}: leave model.memory out")
         self.baseline.check_effect(self.method)
@@ -263,7 +265,7 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
     )
     return {
         "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),
-        "cpu": ("Under forty minutes on two cores: 64 x 64 views, and what was chosen for prediction.", cpu),
+        "cpu": ("Under forty minutes on two cores: the same at 64 x 64, for longer.", cpu),
         "quick-saccade": (
             "Five minutes on two cores: saccades over landscapes, by saliency and inhibition of return.",
             quick_saccade,

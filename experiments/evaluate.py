@@ -86,7 +86,7 @@ from .measure import (
 )
 from .reference_run import ReferenceConfig, make_reference_run
 from .report import evaluation_figure, evaluation_table
-from .train import load_budget, load_config, load_model
+from .train import load_budget, load_config, load_model, require_checkpoint
 from .view_sets import Fixations, ViewSet, balanced_items, calibrate_untrained, make_view_set, own_fixations
 
 Measures = dict[str, Any]
@@ -249,11 +249,15 @@ def main(arguments: list[str]) -> None:
         "--from-reference CHECKPOINT --preset PRESET [--data PATH] makes one of a published checkpoint.",
     )
     if reference is not None:
+        if len(call.runs) > 1:
+            raise ValueError("--from-reference makes the run that is evaluated: name no other beside it")
         call = replace(call, runs=(make_reference_run(reference),))
         print(f"run {call.runs[0]}", file=sys.stderr)
     if not call.runs:
         raise ValueError("name at least one run: a folder that `glimpseworld train` made")
-    conditions = [condition_of(call, load_config(folder)) for folder in call.runs]  # before any of them takes time
+    conditions = [condition_of(call, load_config(folder)) for folder in call.runs]
+    for folder in call.runs:
+        require_checkpoint(folder)  # of all, before any of them takes time
     found = []
     for folder, condition in zip(call.runs, conditions, strict=True):
         found.append(evaluate(folder, call))
@@ -263,7 +267,7 @@ def main(arguments: list[str]) -> None:
     if call.json:
         json.dump(found if len(found) > 1 else found[0], sys.stdout, indent=2)
         print()
-    elif len(found) > 1:
+    elif len(found) > 1 and call.split == "test" and not any(conditions):  # what a summary reads
         print("seeds pooled: glimpseworld summary " + " ".join(map(str, call.runs)))
 
 

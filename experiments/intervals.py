@@ -1,10 +1,7 @@
 """Intervals of means, shares and other statistics, 95 % each.
 
-Which interval: with the three seeds that two cores afford, a percentile bootstrap over seeds is the range from the
-lowest to the highest, since either extreme comes up in more than 2.5 % of the 27 resamples; for normal values it covers
-the true mean in 75 % of cases, not in 95 % (84 % for five seeds, 90 % for ten). The t-interval covers 95 % at any
-number of seeds, so it is the one in tables and figures; `results.json` has both. Both speak of training seeds on one
-fixed set of held-out things. Where there is one seed there is no interval over seeds.
+Of means over a few training seeds: `interval`, Student's t. Of statistics over many objects, images or episodes:
+`bootstrap_interval`. Of shares of episodes: `share`, by `wilson_interval`.
 """
 
 from __future__ import annotations

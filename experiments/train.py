@@ -371,15 +371,25 @@ def load_config(folder: Path) -> TrainConfig:
         raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
+def require_checkpoint(folder: Path) -> Path:
+    """Return the newest checkpoint of the run in `folder`.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    return checkpoint
+
+
 def load_model(folder: Path, device: str = "cpu") -> tuple[WorldModel, int]:
     """Return the newest model of the run in `folder`, in eval mode, and the update it is from.
 
     Raises:
         CheckpointError: if there is none, or it cannot be read.
     """
-    checkpoint = latest_checkpoint(folder / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    checkpoint = require_checkpoint(folder)
     arrays, state = load_checkpoint(checkpoint, only=["model"])
     model = build_model(state["model"])
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
@@ -394,9 +404,7 @@ def load_budget(folder: Path) -> dict[str, float] | None:
     Raises:
         CheckpointError: if there is no checkpoint, or it cannot be read.
     """
-    checkpoint = latest_checkpoint(folder / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    checkpoint = require_checkpoint(folder)
     state = load_checkpoint(checkpoint, only=[])[1]
     if "budget" not in state:
         return None

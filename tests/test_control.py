@@ -273,6 +273,12 @@ def test_a_cell_that_fails_is_recorded_and_the_others_go_on(tmp_path, runs, monk
 
     whole = CONTROLLERS["oracle"]
     monkeypatch.setitem(CONTROLLERS, "oracle", replace(whole, make=fail))
+    alone = config_of(tmp_path / "alone", runs, agent=("oracle",))
+    control(replace(alone, dry_run=True))
+    assert "reorient--oracle: would fail: ValueError: no luck" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="1"):
+        control(alone)
+    assert {path.name for path in alone.folder.iterdir()} == {"cells"}
     config = config_of(tmp_path, runs, agent=("oracle", "random"))
     with pytest.raises(SystemExit, match="1"):
         control(config)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from glimpseworld.envs import threads
 from glimpseworld.envs.threads import auto_threads
 from glimpseworld.experiments.compare import execution
-from glimpseworld.experiments.compare.execution import attempt, carry_out, threads_of_a_job
+from glimpseworld.experiments.compare.execution import attempt, carry_out, share_of_threads, threads_of_a_job
 from glimpseworld.experiments.compare.grid_runs import GridRun
 from glimpseworld.experiments.config import presets
 
@@ -80,6 +81,25 @@ def test_what_failed_once_and_then_succeeds_has_not_failed(tmp_path):
 def test_each_has_its_share_of_the_threads(threads, jobs, expected, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert threads_of_a_job(jobs) == expected
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [(1, (4, 8)), (2, (2, 2))])
+def test_a_share_of_the_threads_is_given_back(jobs, expected, monkeypatch):
+    monkeypatch.setattr(threads, "_processors", lambda: 32)
+
+    def fail_within():
+        with share_of_threads(jobs):
+            assert (torch.get_num_threads(), auto_threads()) == expected
+            raise KeyError
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with pytest.raises(KeyError):
+            fail_within()
+        assert (torch.get_num_threads(), auto_threads()) == (4, 8)
+    finally:
+        torch.set_num_threads(before)
 
 
 def sleep(run):

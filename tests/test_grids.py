@@ -16,7 +16,44 @@ def test_built_in_grids_are_valid_and_their_arms_differ():
         configs = [grid.config(arm, seed) for arm in grid.arms for seed in grid.seeds]
         assert all(a != b for i, a in enumerate(configs) for b in configs[:i])
     assert BUILT_IN["ablations"].config("paper", 0).model.objective == Objective.paper()
-    assert set(ABLATIONS["regularised-only"]) <= set(NO_ADDITIONS)
+
+
+@pytest.mark.parametrize("addition", ["targets", "standardized", "regularised", "contrast", "two-hidden-layers"])
+def test_an_addition_alone_is_all_that_an_arm_changes_of_the_plain_objective(addition):
+    arm = ABLATIONS[f"{addition}-only"]
+    changed = {key for key in arm if arm[key] != NO_ADDITIONS.get(key)}
+    assert set(arm) == set(NO_ADDITIONS)
+    assert (
+        changed
+        == {
+            "targets": {"replay.targets"},
+            "standardized": {"model.objective.standardize_targets"},
+            "regularised": {"model.objective.variance", "model.objective.covariance"},
+            "contrast": {"model.objective.contrast", "model.objective.temperature"},
+            "two-hidden-layers": {"model.predictor_layers"},
+        }[addition]
+    )
+    quick, every = presets()["quick"][1], with_settings(presets()["quick"][1], NO_ADDITIONS)
+    assert with_settings(quick, arm) != every
+    assert (every.learner.learning_rate, every.replay.targets, every.model.predictor_layers) == (1.5e-3, 1, 1)
+
+
+def test_quick_is_cpu_with_smaller_views_for_less_long():
+    (_, quick), (_, cpu) = presets()["quick"], presets()["cpu"]
+    assert (quick.rotation.size, cpu.rotation.size) == (32, 64)
+    shorter = {"total_steps": quick.learner.total_steps}
+    lengths = {"probe_every": quick.probe_every, "checkpoint_every": quick.checkpoint_every}
+    assert quick == replace(cpu, rotation=quick.rotation, learner=replace(cpu.learner, **shorter), **lengths)
+
+
+@pytest.mark.parametrize("name", ["small", "baselines", "full", "ablations"])
+def test_baselines_of_one_grid_learn_from_as_many_targets(name):
+    grid = BUILT_IN[name]
+    methods = {arm: grid.config(arm, 0) for arm in grid.arms if grid.config(arm, 0).model.method != "seq-jepa"}
+    assert methods
+    for arm, config in methods.items():
+        assert config.replay.targets == 4, arm
+        assert config.model.predictor_layers == (1 if "byol" in arm else 2), arm
 
 
 def test_settings_change_where_the_path_leads_and_nowhere_else():
@@ -88,5 +125,7 @@ def test_a_baseline_begins_without_the_contrast_of_a_preset_but_refuses_one_that
     cpu = presets()["cpu"][1]
     assert cpu.model.objective.contrast > 0
     assert with_settings(cpu, {"model.method": "simclr"}).model.objective == Objective.plus()
+    own = with_settings(cpu, {"model.method": "byol", "model.objective.variance": 0.1}).model.objective
+    assert own == replace(Objective.plus(), variance=0.1)
     with pytest.raises(ValueError, match=r"objective\.contrast has no effect with method simclr"):
         with_settings(cpu, {"model.method": "simclr", "model.objective.contrast": 1.0})

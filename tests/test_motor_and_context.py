@@ -102,7 +102,7 @@ def test_state_restores_a_context():
 
 
 def test_what_does_not_fit_the_model_is_refused():
-    with pytest.raises(ValueError, match="are 'translation' of 4 numbers, and the world model's 'rotation' of 4"):
+    with pytest.raises(ValueError, match="environment are 'translation', and the world model's 'rotation': take"):
         Context(small_model(4, "rotation"), "translation", 2)
     context = Context(small_model(2), "translation", 2)
     given = {"glimpse": np.zeros((2, 16, 16, 3), np.uint8), "motion": np.zeros((2, 2), np.float32)}
@@ -114,6 +114,7 @@ def test_what_does_not_fit_the_model_is_refused():
         ({"glimpse": np.zeros((2, 24, 24, 3), np.uint8)}, r"views must be \(B, T, 3, 16, 16\), got"),
         ({"glimpse": given["glimpse"][:1]}, "a glimpse of each of 2"),
         ({"motion": given["motion"][:1]}, "a motion of each of 2"),
+        ({"motion": given["motion"][0]}, "a motion of each of 2"),
     ):
         with pytest.raises(ValueError, match=message):
             context.observe(**given | change, first=np.ones(2, bool))

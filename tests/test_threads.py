@@ -63,6 +63,8 @@ def test_one_of_several_processes_takes_its_share(monkeypatch):
     limit_threads(3)
     try:
         assert Renderer(8).threads == auto_threads() == 3
+        limit_threads(99)
+        assert auto_threads() == 8
         with pytest.raises(ValueError, match="at least 1 thread"):
             limit_threads(0)
     finally:

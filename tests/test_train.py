@@ -267,13 +267,26 @@ def test_several_runs_are_evaluated_at_once_and_a_wrong_one_stops_all_before_it_
 
     monkeypatch.setitem(module.PLANS, "brief", SMALL_PLAN)
     runs = [shutil.copytree(finished, tmp_path / name, ignore=shutil.ignore_patterns("results*")) for name in "ab"]
-    with pytest.raises(CheckpointError, match="nowhere is no run"):
-        module.main([*map(str, runs), "nowhere", "--effort", "brief"])
+    unborn = tmp_path / "unborn"
+    shutil.copytree(finished, unborn, ignore=shutil.ignore_patterns("results*", "step-*"))
+    for wrong, message in (("nowhere", "nowhere is no run"), (str(unborn), "no checkpoint in .*unborn yet")):
+        with pytest.raises(CheckpointError, match=message):
+            module.main([*map(str, runs), wrong, "--effort", "brief"])
     assert not list(tmp_path.glob("*/results*"))
     module.main([*map(str, runs), "--effort", "brief", "--json"])
     printed = json.loads(capsys.readouterr().out)
     assert printed == [json.loads((run / "results.json").read_text()) for run in runs]
     assert [results["run"] for results in printed] == [str(run) for run in runs]
+    module.main([str(runs[0]), "--effort", "brief", "--json"])
+    assert json.loads(capsys.readouterr().out)["run"] == str(runs[0])
+    module.main([*map(str, runs), "--effort", "brief"])
+    told = capsys.readouterr().out
+    assert told.count("60 held-out things") == 2
+    assert f"glimpseworld summary {runs[0]} {runs[1]}" in told
+    module.main([*map(str, runs), "--effort", "brief", "--split", "validation"])
+    assert "summary" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="name no other beside it"):
+        module.main(["--from-reference", "x.pt", "--preset", "paper-saccade", str(runs[0])])
 
 
 def test_held_out_things_are_held_out():

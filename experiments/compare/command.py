@@ -28,16 +28,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
-from ...envs.threads import limit_threads
 from ...world_model.checkpoint import saving, write_csv, write_json, write_text
 from ..report import duration
 from ..run_log import read_metrics
 from ..summary import load_results
 from .aggregate import aggregate, comparison_tables, require_alike
-from .execution import carry_out, seconds_left, threads_of_a_job, use_threads
+from .execution import carry_out, seconds_left, share_of_threads
 from .figures import comparison_figures
 from .galleries import gallery_figures
 from .grid_runs import GridRun, choose, complete, is_done, planned_runs, rehearse_arms
@@ -80,25 +78,13 @@ def main(arguments: list[str]) -> None:
     chosen = choose(runs, grid, config.arms, config.seeds)
     left = [run for run in chosen if not is_done(run)]
     print(f"{grid.name}: {len(chosen)} runs in {out}, {len(chosen) - len(left)} of them done", flush=True)
-    rehearsed = _rehearse(left, config.jobs)
+    with share_of_threads(config.jobs):
+        rehearsed = rehearse_arms(left)
     if config.dry_run:
         _list(chosen, left, rehearsed, config.jobs)
         return
     carry_out(left, rehearsed, lambda: _keep(collect(grid, runs), out), work=complete, jobs=config.jobs)
     _finish(grid, runs, out)
-
-
-def _rehearse(runs: list[GridRun], jobs: int) -> dict[str, float]:
-    """Return the seconds of a run of each arm with the threads that each of `jobs` has."""
-    if jobs == 1:
-        return rehearse_arms(runs)
-    threads = torch.get_num_threads()
-    use_threads(threads_of_a_job(jobs))
-    try:
-        return rehearse_arms(runs)
-    finally:
-        torch.set_num_threads(threads)
-        limit_threads(None)
 
 
 def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float], jobs: int) -> None:

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -66,8 +67,21 @@ def threads_of_a_job(jobs: int) -> int:
     return max(1, torch.get_num_threads() // jobs)
 
 
+@contextmanager
+def share_of_threads(jobs: int) -> Iterator[None]:
+    """Give torch, and whoever begins to draw views within, what each of `jobs` has of this process's threads."""
+    before = torch.get_num_threads()
+    if jobs > 1:
+        use_threads(threads_of_a_job(jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        limit_threads(None)
+
+
 def use_threads(threads: int) -> None:
-    """Let torch, and whoever draws views from now on, use so many threads of this process."""
+    """Let torch, and whoever begins to draw views from now on, use at most so many threads each."""
     torch.set_num_threads(threads)
     limit_threads(threads)
 

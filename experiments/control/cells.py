@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ...world_model.checkpoint import CheckpointError, latest_checkpoint
 from ..config import TrainConfig, presets
-from ..train import load_config
+from ..train import load_config, require_checkpoint
 from .controllers import CONTROLLERS, controller_named
 from .tasks import TASKS, ControlTask, Playground, task_named
 
@@ -137,9 +136,7 @@ def load_runs(config: ControlConfig) -> list[ModelRun]:
 
 
 def _load_run(folder: Path) -> ModelRun:
-    settings, checkpoint = load_config(folder), latest_checkpoint(folder / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
+    settings, checkpoint = load_config(folder), require_checkpoint(folder)
     digest = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     return ModelRun(folder, folder.resolve().name, settings, digest)
 

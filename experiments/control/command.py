@@ -131,7 +131,11 @@ class Players:
 def _list(left: list[Cell], players: Players) -> None:
     total = 0.0
     for cell in left:
-        seconds = players.estimate(cell)
+        try:
+            seconds = players.estimate(cell)
+        except Exception as error:  # as it would when played
+            print(f"  {cell.name}: would fail: {type(error).__name__}: {error}", flush=True)
+            continue
         total += seconds
         print(f"  {cell.name}: {duration(seconds)}", flush=True)
     print(f"{duration(total)} left, by the first motions on this machine")
