@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ def evaluation_figure(results: dict[str, Any], path: Path) -> None:
         f"{results['sizes']['test_things']} held-out things; bars and bands are 95 % intervals"
     )
     save_figure(figure, path)
+
+
+def failure_text(error: Exception) -> str:
+    """Return what is kept of an error that is being handled: its kind and message, and below where it arose."""
+    return f"{type(error).__name__}: {error}\n\n{''.join(traceback.format_exception(error))}"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -19,7 +18,7 @@ import torch
 
 from ...envs.threads import limit_threads
 from ..allocator import keep_freed_memory
-from ..report import duration
+from ..report import duration, failure_text
 from .grid_runs import GridRun, steps_taken
 
 Work = Callable[[GridRun], None]
@@ -92,7 +91,7 @@ def attempt(run: GridRun, work: Work) -> bool:
     try:
         work(run)
     except Exception as error:  # whatever it is, it is this run's; the others are worth having
-        _record(run, f"{type(error).__name__}: {error}", traceback.format_exc())
+        _record(run, failure_text(error))
         return False
     return True
 
@@ -124,7 +123,7 @@ def _side_by_side(runs: list[GridRun], clock: _Clock, after: Callable[[], None],
                 if process.exitcode == _FAILED:
                     _tell(run)
                 elif process.exitcode:
-                    _record(run, _death(process.exitcode), "")
+                    _record(run, _death(process.exitcode))
                 clock.end(run, finished=process.exitcode == 0)
                 after()
     finally:
@@ -161,9 +160,9 @@ def _announce(runs: list[GridRun], number: int, clock: _Clock, left: list[GridRu
     print(f"[{number + 1}/{len(runs)}] {run.arm}, seed {run.seed}; {duration(clock.left(left))} left", flush=True)
 
 
-def _record(run: GridRun, message: str, details: str) -> None:
+def _record(run: GridRun, why: str) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
-    run.failure.write_text(f"{message}\n\n{details}")
+    run.failure.write_text(why)
     _tell(run)
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +27,7 @@ import tyro
 
 from ...world_model.checkpoint import CheckpointError, saving, write_csv, write_json, write_text
 from ...world_model.protocol import WorldModel
-from ..report import duration
+from ..report import duration, failure_text
 from ..train import load_model
 from .cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .controllers import CONTROLLERS, ControlSetting
@@ -65,7 +64,7 @@ def control(config: ControlConfig) -> None:
         try:
             episodes = players.play(cell)
         except Exception as error:  # whatever it is, it is this cell's; the others are worth having
-            reason.write_text(traceback.format_exc())
+            reason.write_text(failure_text(error))
             failed.append(f"{cell.name}: {type(error).__name__}: {error}")
             print(f"  {number}/{len(left)} failed: {failed[-1]}", file=sys.stderr, flush=True)
             continue
