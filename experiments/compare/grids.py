@@ -319,4 +319,4 @@ BUILT_IN: dict[str, Grid] = {
         Grid("curiosity", "quick", CURIOSITY, common={"learner.total_steps": 1_200}, effort="brief"),
     )
 }
-"""The built-in grids: `small` is at most an hour on two cores, the others take a night and more."""
+"""The built-in grids: `small` is at most an hour on two cores, the others take longer: --dry-run tells how long."""
