@@ -17,7 +17,6 @@ _BYTES_A_JOB = 1 << 18
 _pools: dict[int, ThreadPoolExecutor] = {}
 """By process: a forked child inherits the object but not the threads."""
 
-
 _most = MAX_AUTO_THREADS
 """What `limit_threads` has said."""
 

@@ -1,4 +1,4 @@
-"""Tables and figures of results."""
+"""Tables and figures of results, and the words that several commands share."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ def evaluation_table(results: dict[str, Any]) -> str:
 
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns line up."""
-    widths = [max(len(row[i]) for row in (titles, *rows)) for i in range(len(titles))]
-    line = lambda row: "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"  # noqa: E731
-    return "\n".join([line(titles), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in (titles, *rows)]
+    head, *body = [f"| {' | '.join(row)} |" for row in padded]
+    return "\n".join([head, f"|{'|'.join('-' * (width + 2) for width in widths)}|", *body])
 
 
 def _cell(scores: dict[str, float]) -> str:
@@ -72,7 +73,7 @@ def evaluation_figure(results: dict[str, Any], path: Path) -> None:
 
 
 def failure_text(error: Exception) -> str:
-    """Return what is kept of an error that is being handled: its kind and message, and below where it arose."""
+    """Return what is kept of an error: its kind and message, and below where it arose."""
     return f"{type(error).__name__}: {error}\n\n{''.join(traceback.format_exception(error))}"
 
 

@@ -77,9 +77,9 @@ def test_what_failed_once_and_then_succeeds_has_not_failed(tmp_path):
     assert not run.failure.is_file()
 
 
-@pytest.mark.parametrize(("threads", "jobs", "expected"), [(8, 1, 8), (8, 3, 2), (2, 2, 1), (2, 5, 1)])
-def test_each_has_its_share_of_the_threads(threads, jobs, expected, monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+@pytest.mark.parametrize(("own", "jobs", "expected"), [(8, 1, 8), (8, 3, 2), (2, 2, 1), (2, 5, 1)])
+def test_each_has_its_share_of_the_threads(own, jobs, expected, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: own)
     assert threads_of_a_job(jobs) == expected
 
 

@@ -64,8 +64,9 @@ def control(config: ControlConfig) -> None:
         try:
             episodes = players.play(cell)
         except Exception as error:  # whatever it is, it is this cell's; the others are worth having
-            reason.write_text(failure_text(error))
-            failed.append(f"{cell.name}: {type(error).__name__}: {error}")
+            why = failure_text(error)
+            reason.write_text(why)
+            failed.append(f"{cell.name}: {why.splitlines()[0]}")
             print(f"  {number}/{len(left)} failed: {failed[-1]}", file=sys.stderr, flush=True)
             continue
         _save(kept / f"{cell.name}.json", {"settings": _settings(cell, config), "episodes": episodes.to_dict()})
@@ -133,7 +134,7 @@ def _list(left: list[Cell], players: Players) -> None:
         try:
             seconds = players.estimate(cell)
         except Exception as error:  # as it would when played
-            print(f"  {cell.name}: would fail: {type(error).__name__}: {error}", flush=True)
+            print(f"  {cell.name}: would fail: {failure_text(error).splitlines()[0]}", flush=True)
             continue
         total += seconds
         print(f"  {cell.name}: {duration(seconds)}", flush=True)
