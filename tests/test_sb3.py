@@ -153,7 +153,9 @@ def test_attributes_methods_wrappers_and_pictures(toy_images):
 
 
 def test_statistics_of_gymnasium_are_handed_on(toy_images):
-    env = GlimpseVecEnv(gym.wrappers.vector.RecordEpisodeStatistics(make_vec(toy_images)))
+    world = SaccadeWorld(toy_images, glimpse_size=8)
+    envs = GlimpseVectorEnv(world, num_envs=3, max_episode_steps=STEPS, autoreset_mode="SameStep")
+    env = GlimpseVecEnv(gym.wrappers.vector.RecordEpisodeStatistics(envs))
     env.reset()
     lengths = []
     for _ in range(2 * STEPS):
