@@ -162,20 +162,22 @@ def test_what_was_reached_counts_the_models_own_glimpses_apart():
     assert found["target"] == 0.5
     assert found["reached"]["pixels"] == {
         **{"steps": 400, "core_seconds": 8, "steps_with_model": 400, "core_seconds_with_model": 8},
-        **{"share": 1, "share_with_model": 1},
+        **{"share": 1, "share_with_model": 1, "seeds_reached": 2, "seed_steps": [400, 400]},
     }
     assert found["reached"]["z"]["steps"] == 200
+    assert (found["reached"]["z"]["seeds_reached"], found["reached"]["z"]["seed_steps"]) == (2, [100, 200])
     agg = found["reached"]["z_agg"]
     assert (agg["steps"], agg["share"], agg["steps_with_model"], agg["share_with_model"]) == (100, 0.25, 150, 0.375)
     assert (agg["core_seconds"], agg["core_seconds_with_model"]) == (2, 7)
     assert found["reached"]["z_agg-online"] is None
-    assert "not reached" in curves_table(found)
+    table = curves_table(found)
+    assert "not reached" in table and "| 2: 100-200 " in table
 
 
 def test_curves_are_trained_written_and_gone_on_with(tmp_path, world_model):
     config = CurvesConfig(
         tmp_path / "curves",
-        world_model,
+        (world_model,),
         ("pixels", "z_agg"),
         (0, 1),
         latent_steps=64,
@@ -193,7 +195,18 @@ def test_curves_are_trained_written_and_gone_on_with(tmp_path, world_model):
         assert len(list(csv.DictReader(file))) == 10
     assert (tmp_path / "curves" / "curves.png").stat().st_size > 1000
     with pytest.raises(ValueError, match="needs a world model"):
-        replace(config, world_model=None)
+        replace(config, world_models=())
+
+
+def test_each_seed_may_have_a_world_model_of_its_own(tmp_path):
+    config = CurvesConfig(tmp_path, ("a", "b"), ("pixels", "z"), (3, 4))
+    assert {key: run.world_model for key, run in config.runs().items()} == {
+        **{("pixels", 3): None, ("z", 3): "a"},
+        **{("pixels", 4): None, ("z", 4): "b"},
+    }
+    assert {run.world_model for run in replace(config, world_models=("a",)).runs().values()} == {None, "a"}
+    with pytest.raises(ValueError, match="one for each of"):
+        replace(config, seeds=(3, 4, 5))
 
 
 def test_a_wrong_call_leaves_nothing_behind(tmp_path, world_model):

@@ -1,13 +1,15 @@
 """Policies from pixels and on a world model side by side: one declared grid, its learning curves and what they cost.
 
-A call does what is left: policies that are finished are skipped, one that was interrupted goes on. The folder:
+A call does what is left: policies that are finished are skipped, one that was interrupted goes on. Calls with other
+`seeds` may work side by side in one folder; one with all of them then writes the results of all. The folder:
 
 - `ON-seedS`: policies as `glimpseworld policy train` makes them.
 - `curves.json`: the settings; `runs`, each with `on`, `seed` and its `curve`; `target`, the return that pixels reach in
   the end (mean over seeds and the last three evaluations); and `reached`: for each `on`, the first evaluation at which
   the mean over seeds is at least that: its `steps` and `core_seconds`, `share` of the steps that pixels needed, and the
   same with what the world model had learned from before, `steps_with_model`, `core_seconds_with_model` and
-  `share_with_model`. None where it was not reached.
+  `share_with_model`; and `seeds_reached`, how many seeds reached it by themselves, and `seed_steps`, the fewest and the
+  most steps of these. None where the mean did not reach it.
 - `curves.csv`: a row for each evaluation; `curves.png`: return against steps, without and with the model's
   own glimpses.
 """
@@ -37,8 +39,8 @@ class CurvesConfig:
 
     out: Path
     """Folder of the comparison; one that exists is gone on with."""
-    world_model: str | None = None
-    """Folder of the run that the world model is from."""
+    world_models: tuple[str, ...] = ()
+    """Folders of the runs that world models are from: one for all seeds, or one for each."""
     on: tuple[On, ...] = ("pixels", "z", "z_agg")
     """What policies see; "pixels" is what the others are measured by."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -51,16 +53,22 @@ class CurvesConfig:
     def __post_init__(self) -> None:
         if "pixels" not in self.on or not self.seeds:
             raise ValueError(f'on must name "pixels" and seeds at least one, got {self.on} and {self.seeds}')
+        if len(self.world_models) not in (0, 1, len(self.seeds)):
+            raise ValueError(
+                f"world_models must be one for all seeds or one for each of {self.seeds}, got {len(self.world_models)}"
+            )
         self.runs()  # so that a wrong setting is told of before the first policy is trained
 
     def runs(self) -> dict[tuple[On, int], PolicyConfig]:
         """Return the settings of each policy, by what it sees and its seed."""
         found = {}
-        for seed in self.seeds:
+        each = len(self.world_models) > 1
+        for number, seed in enumerate(self.seeds):
+            shared = self.world_models[number if each else 0] if self.world_models else None
             for on in self.on:
                 pixels = on == "pixels"
                 steps = self.policy.steps if pixels else self.latent_steps or self.policy.steps
-                model = None if pixels else self.world_model
+                model = None if pixels else shared
                 frames = self.policy.frames if pixels else 1
                 found[on, seed] = replace(self.policy, on=on, seed=seed, steps=steps, world_model=model, frames=frames)
         return found
@@ -99,13 +107,20 @@ def reached(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 "core_seconds": row["core_seconds"],
                 "steps_with_model": row["steps"] + row["model_glimpses"],
                 "core_seconds_with_model": row["core_seconds"] + row["model_core_seconds"],
-            }
+            } | _alone([run["curve"] for run in runs if run["on"] == on], target)
     pixels = found["pixels"]
     for row in found.values():
         if row is not None and pixels is not None and pixels["steps"]:
             row["share"] = row["steps"] / pixels["steps"]
             row["share_with_model"] = row["steps_with_model"] / pixels["steps"]
     return {"target": target, "reached": found}
+
+
+def _alone(curves: Sequence[Sequence[dict[str, float]]], target: float) -> dict[str, Any]:
+    """Return how many of a kind's curves reach `target` by themselves, and the fewest and the most steps of these."""
+    firsts = [next((row["steps"] for row in curve if row["return"] >= target), None) for curve in curves]
+    steps = [first for first in firsts if first is not None]
+    return {"seeds_reached": len(steps), "seed_steps": [min(steps), max(steps)] if steps else None}
 
 
 def mean_curve(curves: Sequence[Sequence[dict[str, float]]]) -> dict[str, np.ndarray]:
@@ -119,12 +134,24 @@ def curves_table(results: dict[str, Any]) -> str:
     rows = []
     for on, row in results["reached"].items():
         if row is None:
-            rows.append([on, *["not reached"] * 6])
+            rows.append([on, *["not reached"] * 7])
             continue
-        cells = [f"{row['steps']:,.0f}", f"{row.get('share', np.nan):.2f}", f"{row['core_seconds']:.0f}"]
+        alone = f"{row['seeds_reached']}"
+        if row["seed_steps"]:
+            alone += f": {row['seed_steps'][0]:,.0f}-{row['seed_steps'][1]:,.0f}"
+        cells = [f"{row['steps']:,.0f}", alone, f"{row.get('share', np.nan):.2f}", f"{row['core_seconds']:.0f}"]
         cells += [f"{row['steps_with_model']:,.0f}", f"{row.get('share_with_model', np.nan):.2f}"]
         rows.append([on, *cells, f"{row['core_seconds_with_model']:.0f}"])
-    titles = ["on", "steps", "share", "core-seconds", "with the model's glimpses", "share", "core-seconds"]
+    titles = [
+        "on",
+        "steps",
+        "seeds by themselves",
+        "share",
+        "core-seconds",
+        "with the model's glimpses",
+        "share",
+        "core-seconds",
+    ]
     return (
         f"steps to a return of {results['target']:.3f}, which pixels reach in the end\n\n{markdown_table(titles, rows)}"
     )
