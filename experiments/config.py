@@ -82,7 +82,8 @@ class ModelOptions:
     predictor_hidden: int = 512
     """Hidden units of the predictor."""
     predictor_layers: int = 1
-    """Hidden layers of the predictor; one in the paper, and in the published baselines."""
+    """Hidden layers of the predictor; one in the paper, and in the published baselines. Without effect on SIE, whose
+    predictor is linear with weights made from the motion, and on methods that have no predictor."""
     condition: Literal["both", "aggregator", "predictor", "none"] = "both"
     """Which parts of a seq-JEPA see the motions."""
     objective: Objective = field(default_factory=Objective.plus)
