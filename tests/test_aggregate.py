@@ -65,18 +65,29 @@ def test_arms_are_compared_with_the_first_of_their_world_by_equal_seeds():
     arms = aggregate([*runs, run("c", 0, 0.9, world="saccade"), run("d", 5, 0.9)])
     assert arms["a"]["trained"]["relative_r2"]["mean"] == pytest.approx(0.4)
     assert arms["a"]["trained"]["relative_r2_median_error"]["mean"] == pytest.approx(40.0)
-    assert arms["a"]["difference"] == {} and arms["a"]["first"] == "a"
+    assert arms["a"]["difference"] == {} and arms["a"]["reference"] == "a"
     difference = arms["b"]["difference"]["relative_r2"]  # 0.2 and 0.1; t(0.975, 1) = 12.706, standard error 0.05
     assert (difference["mean"], difference["seeds"]) == (pytest.approx(0.15), 2)
     assert difference["low"] == pytest.approx(0.15 - 12.706 * 0.05, abs=1e-3)
-    assert arms["c"]["first"] == "c"
+    assert arms["c"]["reference"] == "c"
     assert arms["d"]["difference"] == {}
-    assert arms["a"]["core_seconds_to_first"] == pytest.approx(40.0)  # its own end
-    assert arms["b"]["core_seconds_to_first"] is None  # the mean of 0.4, 0.7 and 0.0 is below 0.4
-    assert arms["d"]["core_seconds_to_first"] == pytest.approx(20 + 20 * 0.4 / 0.9)
-    assert arms["a"]["first_needs"] == pytest.approx(1.0)
-    assert arms["b"]["first_needs"] == pytest.approx((20 + 20 * (1.1 / 3) / 0.4) / 40)
-    assert arms["d"]["first_needs"] is None
+    assert arms["a"]["core_seconds_to_reference"] == pytest.approx(40.0)  # its own end
+    assert arms["b"]["core_seconds_to_reference"] is None  # the mean of 0.4, 0.7 and 0.0 is below 0.4
+    assert arms["d"]["core_seconds_to_reference"] == pytest.approx(20 + 20 * 0.4 / 0.9)
+    assert arms["a"]["reference_needs"] == pytest.approx(1.0)
+    assert arms["b"]["reference_needs"] == pytest.approx((20 + 20 * (1.1 / 3) / 0.4) / 40)
+    assert arms["d"]["reference_needs"] is None
+
+
+def test_another_arm_may_be_the_reference_of_its_world():
+    runs = [run("a", 0, 0.2), run("b", 0, 0.4), run("c", 0, 0.9, world="saccade"), run("d", 0, 0.3)]
+    arms = aggregate(runs, "b")
+    assert {name: arm["reference"] for name, arm in arms.items()} == {"a": "b", "b": "b", "c": "c", "d": "b"}
+    assert arms["d"]["difference"]["relative_r2"]["mean"] == pytest.approx(-0.1)
+    assert arms["a"]["core_seconds_to_reference"] is None
+    assert arms["a"]["reference_needs"] == pytest.approx((20 + 20 * 0.5) / 40)  # b is at half of its end half-way
+    assert "| d - b |" in re.sub(" +", " ", comparison_tables(arms))
+    assert aggregate(runs, "pending")["d"]["reference"] == "a"
 
 
 def test_tables_show_what_there_is():

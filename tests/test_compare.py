@@ -162,7 +162,7 @@ def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tin
     failed = tiny[0] / "runs" / "explodes-seed0" / "failed.txt"
     message = failed.read_text()
     with pytest.raises(SystemExit):  # that of seed 1 is there yet
-        compare.main([*tiny[1], "--seeds", "0"])
+        compare.main([*tiny[1], "--seeds", "0", "--reference", "none"])
     assert begun == [("explodes", 0)] and not failed.exists()
     assert "explodes, seed 1" in capsys.readouterr().err
     failed.write_text(message)
@@ -206,6 +206,8 @@ def test_wrong_calls_are_said_before_anything_runs(tiny, tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match="no arm neither; there are both, explodes, none"):
         call(GRID, "--arms", "neither")
+    with pytest.raises(ValueError, match="no arm neither to compare with: both"):
+        call(GRID, "--reference", "neither")
     with pytest.raises(ValueError, match="no seed 7; there are 0, 1"):
         call(GRID, "--seeds", "7")
     with pytest.raises(ValueError, match=r"arm 'wide': .*heads"):  # only the model knows

@@ -111,49 +111,52 @@ def seconds_to_reach(curve: Sequence[Sequence[float]], score: float) -> float | 
     return None
 
 
-def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pool finished runs by arm, and compare each arm with the first one of its world.
+def aggregate(runs: Sequence[Mapping[str, Any]], reference: str | None = None) -> dict[str, Any]:
+    """Pool finished runs by arm, and compare each arm with one of its world: `reference`, or else the first.
 
     Args:
         runs: In the order of the grid; each has `arm`, `seed`, `world`, `trained`, `untrained`, `controls` (as
             `evaluate` gives them), `budget` (or None) and `curve` of (core-seconds, R2) pairs.
+        reference: The arm that those of its world are compared with, once a run of it is finished.
 
     Returns:
-        Arm -> `world`; `seeds`; `trained`, `untrained`, `controls` and `budget`, measure -> pooled; `first`, the arm
-        it is compared with; `difference`, measure -> pooled differences between runs of equal seeds;
-        `core_seconds_to_first`, the core-seconds until the mean of its curves reaches where that of the first arm
-        ends, None if it does not; and `first_needs`, the core-seconds in which the first arm's reaches where its own
-        ends, as a share of its own.
+        Arm -> `world`; `seeds`; `trained`, `untrained`, `controls` and `budget`, measure -> pooled; `reference`, the
+        arm it is compared with; `difference`, measure -> pooled differences between runs of equal seeds;
+        `core_seconds_to_reference`, the core-seconds until the mean of its curves reaches where that of the reference
+        ends, None if it does not; and `reference_needs`, the core-seconds in which the reference's reaches where its
+        own ends, as a share of its own.
     """
     arms: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         arms.setdefault(run["arm"], []).append(run)
     curves = {name: np.mean([run["curve"] for run in members], axis=0).tolist() for name, members in arms.items()}
-    first_of: dict[str, str] = {}
+    compared_with: dict[str, str] = {}
+    if reference in arms:
+        compared_with[arms[reference][0]["world"]] = reference
     found: dict[str, Any] = {}
     for name, members in arms.items():
         world = members[0]["world"]
-        first = first_of.setdefault(world, name)
-        curve, first_curve = curves[name], curves[first]
-        sooner = seconds_to_reach(first_curve, curve[-1][1])
+        other = compared_with.setdefault(world, name)
+        curve, other_curve = curves[name], curves[other]
+        sooner = seconds_to_reach(other_curve, curve[-1][1])
         found[name] = {
             "world": world,
             "seeds": [run["seed"] for run in members],
             **{who: pool_scores([flat_scores(run[who]) for run in members]) for who in ("trained", "untrained")},
             "controls": pool_scores([flat_scores(run["controls"]) for run in members]),
             "budget": pool_scores([run["budget"] or {} for run in members]),
-            "first": first,
-            "difference": {} if name == first else _differences(members, arms[first]),
-            "core_seconds_to_first": seconds_to_reach(curve, first_curve[-1][1]),
-            "first_needs": None if sooner is None else sooner / curve[-1][0],
+            "reference": other,
+            "difference": {} if name == other else _differences(members, arms[other]),
+            "core_seconds_to_reference": seconds_to_reach(curve, other_curve[-1][1]),
+            "reference_needs": None if sooner is None else sooner / curve[-1][0],
         }
     return found
 
 
-def _differences(members: Sequence[Mapping[str, Any]], first: Sequence[Mapping[str, Any]]) -> dict[str, Pooled]:
+def _differences(members: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> dict[str, Pooled]:
     """Pool the differences of trained models between runs of equal seeds; empty if no seed is shared."""
-    of_first = {run["seed"]: flat_scores(run["trained"]) for run in first}
-    pairs = [(flat_scores(run["trained"]), of_first[run["seed"]]) for run in members if run["seed"] in of_first]
+    scores = {run["seed"]: flat_scores(run["trained"]) for run in others}
+    pairs = [(flat_scores(run["trained"]), scores[run["seed"]]) for run in members if run["seed"] in scores]
     differences = [{key: own[key] - other[key] for key in own if key in other} for own, other in pairs]
     return pool_scores(differences) if differences else {}
 
@@ -166,7 +169,7 @@ def measured_columns(
 
 
 def comparison_tables(arms: Mapping[str, Any]) -> str:
-    """Return what `aggregate` found as Markdown: measures that some arm has, differences to the first arm, budgets."""
+    """Return what `aggregate` found as Markdown: measures that some arm has, differences, budgets."""
     columns = [COLUMNS[0], ("relative_r2_median_error", "median error"), *COLUMNS[1:]]
     columns = measured_columns(columns, [arm["trained"] for arm in arms.values()])
     titles = [title for _, title in columns]
@@ -174,16 +177,16 @@ def comparison_tables(arms: Mapping[str, Any]) -> str:
     for name, arm in arms.items():
         seeds = str(len(arm["seeds"]))
         measures.append([name, seeds, *(cell(arm["trained"].get(key)) for key, _ in columns)])
-        if name == arm["first"]:
+        if name == arm["reference"]:
             measures.append([f"{name}, untrained", seeds, *(cell(arm["untrained"].get(key)) for key, _ in columns)])
         else:
             shared = next((str(pooled["seeds"]) for pooled in arm["difference"].values()), "0")
             cells = [cell(arm["difference"].get(key), signed=True) for key, _ in columns]
-            differences.append([f"{name} - {arm['first']}", shared, *cells])
+            differences.append([f"{name} - {arm['reference']}", shared, *cells])
         budgets.append([name, *_budget_cells(arm)])
     parts = [markdown_table(["arm", "seeds", *titles], measures)]
     if differences:
-        parts.append("Difference to the first arm (95 %), between runs of equal seeds:")
+        parts.append("Differences (95 %), between runs of equal seeds:")
         parts.append(markdown_table(["difference", "seeds", *titles], differences))
     spent = [
         "arm",
@@ -191,16 +194,17 @@ def comparison_tables(arms: Mapping[str, Any]) -> str:
         "core-seconds",
         "online views",
         "target views",
-        "core-seconds to the first arm's final R2",
-        "share of them in which the first arm reaches its final R2",
+        "core-seconds to the reference's final R2",
+        "share of them in which the reference reaches its final R2",
     ]
-    parts += ["What the arms cost, as means over seeds:", markdown_table(spent, budgets)]
+    references = ", ".join(dict.fromkeys(arm["reference"] for arm in arms.values()))
+    parts += [f"What the arms cost, as means over seeds; reference: {references}", markdown_table(spent, budgets)]
     return "\n\n".join(parts)
 
 
 def _budget_cells(arm: Mapping[str, Any]) -> list[str]:
     keys = ("steps", "core_seconds", "online_views", "target_views")
     cells = [f"{arm['budget'][key]['mean']:,.0f}" if key in arm["budget"] else "–" for key in keys]
-    reached, needs = arm["core_seconds_to_first"], arm["first_needs"]
+    reached, needs = arm["core_seconds_to_reference"], arm["reference_needs"]
     cells.append("not reached" if reached is None else f"{reached:,.0f}")
     return [*cells, "not reached" if needs is None else f"{needs:.2f}"]

@@ -13,7 +13,7 @@ The folder:
   `message`, or "pending"), `world`, and, where finished, `trained`, `untrained`, `controls` and `budget` as in the
   run's own results, and `curve`, pairs of core-seconds and the R2 of the probe in training, on validation things;
   `arms`, what `aggregate` makes of them: `trained.MEASURE.mean`, `low`, `high` (95 % t-interval over seeds),
-  `bootstrap_low`, `bootstrap_high`; `difference.MEASURE` to the first arm of the same world, paired by seed.
+  `bootstrap_low`, `bootstrap_high`; `difference.MEASURE` to `reference`, another arm of the same world, paired by seed.
 - `results.csv`: a row for each run and number: arm, seed, group ("trained", "untrained", "controls", "budget"),
   measure, value, and the interval over held-out things, `low` and `high`.
 - `results.md`: the tables.
@@ -58,6 +58,8 @@ class CompareConfig:
     """Run only these arms; the results still show all that is finished."""
     seeds: tuple[int, ...] = ()
     """Run only these seeds of the grid."""
+    reference: str | None = None
+    """The arm that those of its world are compared with; by default the first of the world."""
     split: Literal["validation", "test"] = "test"
     """Held-out things to score on; choose settings on "validation", report "test"."""
     jobs: int = 1
@@ -74,6 +76,8 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"--jobs must be at least 1 run at a time, got {config.jobs}")
     grid = load_grid(config.grid)
     out = config.out or Path("runs") / f"compare-{grid.name}"
+    if config.reference not in (None, *grid.arms):
+        raise ValueError(f"grid {grid.name!r} has no arm {config.reference} to compare with: {', '.join(grid.arms)}")
     runs = planned_runs(grid, out, config.split)
     chosen = choose(runs, grid, config.arms, config.seeds)
     left = [run for run in chosen if not is_done(run)]
@@ -83,8 +87,10 @@ def main(arguments: list[str]) -> None:
     if config.dry_run:
         _list(chosen, left, rehearsed, config.jobs)
         return
-    carry_out(left, rehearsed, lambda: _keep(collect(grid, runs), out), work=complete, jobs=config.jobs)
-    _finish(grid, runs, out)
+    carry_out(
+        left, rehearsed, lambda: _keep(collect(grid, runs, config.reference), out), work=complete, jobs=config.jobs
+    )
+    _finish(grid, runs, out, config.reference)
 
 
 def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float], jobs: int) -> None:
@@ -95,9 +101,9 @@ def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float
     print(f"{duration(total)} left, by a rehearsal on this machine")
 
 
-def _finish(grid: Grid, runs: list[GridRun], out: Path) -> None:
+def _finish(grid: Grid, runs: list[GridRun], out: Path, reference: str | None) -> None:
     """Write everything, show the tables, and exit with 1 if a run has failed."""
-    results = collect(grid, runs)
+    results = collect(grid, runs, reference)
     _keep(results, out)
     done = {(run["arm"], run["seed"]) for run in results["runs"] if run["status"] == "finished"}
     if done:
@@ -113,8 +119,8 @@ def _finish(grid: Grid, runs: list[GridRun], out: Path) -> None:
         sys.exit(1)
 
 
-def collect(grid: Grid, runs: list[GridRun]) -> dict[str, Any]:
-    """Return the results of the comparison, as `results.json` has them.
+def collect(grid: Grid, runs: list[GridRun], reference: str | None) -> dict[str, Any]:
+    """Return the results of the comparison, as `results.json` has them; see `aggregate` for the reference.
 
     Raises:
         ValueError: if runs of one world were not evaluated alike.
@@ -143,7 +149,7 @@ def collect(grid: Grid, runs: list[GridRun]) -> dict[str, Any]:
         require_alike(results)
     order = list(grid.arms)
     finished.sort(key=lambda row: (order.index(row["arm"]), row["seed"]))
-    return {"grid": asdict(grid), "split": runs[0].split, "runs": rows, "arms": aggregate(finished)}
+    return {"grid": asdict(grid), "split": runs[0].split, "runs": rows, "arms": aggregate(finished, reference)}
 
 
 def _keep(results: dict[str, Any], out: Path) -> None:
