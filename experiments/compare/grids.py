@@ -170,6 +170,7 @@ NO_ADDITIONS: Settings = {
 """The objective of the paper: one target, the cosine and nothing else; its predictor; and a learning rate that suits
 it better, by validation objects: at the 0.0025 of the presets it all but collapses."""
 _PLUS, _PREDICTIVE = Objective.plus(), Objective.predictive()
+_RECIPE = presets()["quick"][1]
 _REGULARISED: Settings = {
     "model.objective.variance": _PLUS.variance,
     "model.objective.covariance": _PLUS.covariance,
@@ -244,11 +245,11 @@ ABLATIONS: dict[str, Settings] = {
     "predictor-only": {"model.condition": "predictor"},
     # the additions, alone and together
     "paper": NO_ADDITIONS,
-    "targets-only": {**NO_ADDITIONS, "replay.targets": 8},
+    "targets-only": {**NO_ADDITIONS, "replay.targets": _RECIPE.replay.targets},
     "standardized-only": {**NO_ADDITIONS, "model.objective.standardize_targets": True},
     "regularised-only": {**NO_ADDITIONS, **_REGULARISED},
     "contrast-only": {**NO_ADDITIONS, **_CONTRAST},
-    "two-hidden-layers-only": {**NO_ADDITIONS, "model.predictor_layers": 2},
+    "two-hidden-layers-only": {**NO_ADDITIONS, "model.predictor_layers": _RECIPE.model.predictor_layers},
     "no-contrast": {"model.objective.contrast": 0.0, "model.objective.temperature": Objective.temperature},
     "four-targets": {"replay.targets": 4},
     "one-hidden-layer": {"model.predictor_layers": 1},
