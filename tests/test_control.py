@@ -397,7 +397,18 @@ def test_the_command_runs(tmp_path, runs, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["--task", "rotation-homing-2", "--agent", "oracle", "--world-model", str(runs["a"]), "--episodes", "4"])
     assert "| oracle* |" in capsys.readouterr().out
-    assert (tmp_path / "runs" / "control" / "results.json").is_file()
+    kept = tmp_path / "runs" / "control-rotation-homing-2"
+    assert (kept / "results.json").is_file()
+    assert "- oracle*: " in (kept / "results.md").read_text()
+    with pytest.raises(ValueError, match="played with other episodes"):  # which no table could hold beside the new ones
+        main(["--task", "rotation-homing-2", "--agent", "random", "--world-model", str(runs["a"]), "--episodes", "5"])
+    assert [path.name for path in (kept / "cells").iterdir()] == ["rotation-homing-2--oracle.json"]
+
+
+def test_a_grid_without_a_task_for_the_runs_is_refused(tmp_path):
+    stored = ModelRun(tmp_path, "stored", TrainConfig(world="stored-views"), "")
+    with pytest.raises(ValueError, match="runs are of stored-views"):
+        planned_cells(ControlConfig("small", out=tmp_path), [stored])
 
 
 def test_the_table_says_which_agents_are_privileged_and_how_many_models_it_pools():

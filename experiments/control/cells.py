@@ -54,7 +54,7 @@ class ControlConfig:
     episodes: int | None = None
     """Episodes of each cell; by default the grid's, or 400."""
     seed: int = 0
-    """Which episodes; also of the agents."""
+    """Which episodes, and what agents draw in them; what is fitted to a model is fitted alike whatever the seed."""
     split: Literal["validation", "test"] = "test"
     """Held-out things to score on; choose settings on "validation", report "test"."""
     reference: str = "random"
@@ -62,7 +62,8 @@ class ControlConfig:
     rows: int = 100
     """Episodes that are played in lockstep."""
     out: Path | None = None
-    """Folder of the results; by default runs/control-GRID, or runs/control. One that exists is gone on with."""
+    """Folder of the results; by default runs/control-GRID, or runs/control-TASK-TASK. One that exists is gone on
+    with."""
     device: str = "cpu"
     """Where world models compute."""
     dry_run: bool = False
@@ -87,7 +88,7 @@ class ControlConfig:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.out or Path("runs") / (f"control-{self.grid}" if self.grid else "control")
+        return self.out or Path("runs") / "-".join(["control", *([self.grid] if self.grid else self.task)])
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,9 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
     for agent in config.agent:
         if agent not in acting:
             raise ValueError(reasons.get(agent, "none of the tasks is in a world of the named runs"))
+    if not cells:
+        worlds = ", ".join(dict.fromkeys(run.config.world for run in runs))
+        raise ValueError(f"the named runs are of {worlds}, and the grid has tasks in the worlds rotation and saccade")
     return cells
 
 

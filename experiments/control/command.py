@@ -2,16 +2,17 @@
 
 A call plays what is left: every finished cell, that is an agent with one world model (or none) in a task, is written at
 once and skipped by later calls, so that a kill loses one cell at most. A cell that fails is recorded, the others go on,
-and the next call tries it again. The results are of all finished cells, also of those that the call does not name.
+and the next call tries it again. The results are of all finished cells of the call's tasks and runs, also of agents
+that it does not name.
 
 The folder:
 
 - `cells/TASK--AGENT[--RUN].json`: the settings of a cell and its episodes: success, distance and reward by step.
   Of one that failed, `TASK--AGENT[--RUN].failed.txt` says why.
 - `results.json`: `episodes`, `seed`, `split`, `reference`; `tasks`, name -> `difficulty`, `world`, `steps`; and
-  `agents`, name -> `models`; `scores`, measure -> `value`, `low`, `high` (see `control_scores`); `by_model`, the same
+  `agents`, name -> `models`; `scores`, measure -> `value`, `low`, `high` (see `scores`); `by_model`, the same
   of each model; `difference`, `success` and `return` minus the reference agent's; `curve`, distances by step.
-- `results.csv`, `results.md`, `success.png`, `distance.png`: see `control_report`.
+- `results.csv`, `results.md`, `success.png`, `distance.png`: see `report`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ def control(config: ControlConfig) -> None:
     cells = planned_cells(config, runs)
     kept = config.folder / "cells"
     left = [cell for cell in cells if load_cell(kept, cell, config) is None]
+    collect(
+        config, planned_cells(config, runs, all_of_them=True)
+    )  # says what cannot be told beside it, before it plays
     print(
         f"{len(cells)} cells of {config.count} episodes in {config.folder}, {len(cells) - len(left)} done", flush=True
     )

@@ -67,12 +67,14 @@ def _name(agent: str) -> str:
 
 
 def _legend(results: Mapping[str, Any]) -> str:
+    acting = dict.fromkeys(agent for found in results["tasks"].values() for agent in found["agents"])
     return (
         f"{results['episodes']} {results['split']} episodes of a task, the same for every agent. "
         "[95 % interval]: over episodes for one model or none, else over models (t); "
         f"differences from {results['reference']} over paired episodes. "
         "Ever: success after some motion; steps: the agent's own until the first. Final: median distance. "
-        "ms: of one decision. *: privileged, it knows more than is observed."
+        "ms: of one decision. *: privileged, it knows more than is observed.\n\n"
+        + "\n".join(f"- {_name(agent)}: {CONTROLLERS[agent].about}" for agent in acting)
     )
 
 
