@@ -159,6 +159,7 @@ def evaluate(folder: Path, config: EvaluateConfig, *, quiet: bool = False) -> di
         "budget": load_budget(folder),
         "config": asdict(run),
         "split": config.split,
+        "effort": config.effort,
         "rotation": config.rotation or (run.rotation.rotation if run.world == "rotation" else None),
         "fixations": config.fixations or own_fixations(run),
         "seed": config.seed,

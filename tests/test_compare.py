@@ -14,7 +14,7 @@ from glimpseworld.experiments.compare import command as compare
 from glimpseworld.experiments.compare import galleries, grid_runs
 from glimpseworld.experiments.compare.figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
 from glimpseworld.experiments.compare.galleries import pose_angle, project
-from glimpseworld.experiments.compare.grids import Grid
+from glimpseworld.experiments.compare.grids import Grid, load_grid
 from glimpseworld.experiments.measure import Material
 from glimpseworld.experiments.run_log import read_metrics
 from glimpseworld.world_model.checkpoint import latest_checkpoint
@@ -95,6 +95,13 @@ def test_an_interrupted_run_is_resumed(tiny):
     assert latest_checkpoint(run / "checkpoints").name == "step-00000020"
     events = list(run.glob("events.out.tfevents*"))
     assert len(events) == 2  # begun once and resumed once, not begun anew
+
+
+def test_a_run_that_was_evaluated_with_less_effort_is_not_done(tiny):
+    plans = grid_runs.planned_runs(load_grid(tiny[1][0]), tiny[0], "test")
+    run = next(run for run in plans if run.folder.name == "both-seed0")
+    assert grid_runs.is_done(run)
+    assert not grid_runs.is_done(replace(run, effort="brief"))
 
 
 def test_results_hold_every_run_and_what_they_say_together(tiny):

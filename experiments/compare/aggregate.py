@@ -42,12 +42,12 @@ Pooled = dict[str, Any]
 
 
 def require_alike(results: Sequence[Mapping[str, Any]]) -> None:
-    """Check that results were measured alike: split, sizes, evaluation seed, orientations and fixations.
+    """Check that results were measured alike: split, effort, sizes, evaluation seed, orientations and fixations.
 
     Raises:
         ValueError: if they were not.
     """
-    keys = ("split", "sizes", "seed", "rotation", "fixations")
+    keys = ("split", "effort", "sizes", "seed", "rotation", "fixations")
     conditions = {json.dumps([r.get(key) for key in keys], sort_keys=True) for r in results}
     if len(conditions) > 1:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Literal
 from ...envs.object_rotation import RotationRange
 from ...world_model.checkpoint import latest_checkpoint, load_checkpoint
 from ..config import Effort, TrainConfig
-from ..evaluate import PLANS, EvaluateConfig, condition_of, evaluate, result_paths
+from ..evaluate import EvaluateConfig, condition_of, evaluate, result_paths
 from ..summary import load_results
 from ..train import load_config, save_config, train
 from ..view_sets import Fixations, own_fixations
@@ -110,9 +110,8 @@ def is_done(run: GridRun) -> bool:
     total = run.config.learner.total_steps
     if not run.results.is_file() or steps_taken(run) < total:
         return False
-    results, plan = load_results(run.folder, run.results.name), PLANS[run.effort]
-    measured = results["step"], results["seed"], results["sizes"]["fit_samples"], results["sizes"]["test_samples"]
-    return measured == (total, 0, plan.fit_samples, plan.test_samples)
+    results = load_results(run.folder, run.results.name)
+    return (results["step"], results["seed"], results.get("effort")) == (total, 0, run.effort)
 
 
 def complete(run: GridRun) -> None:
