@@ -140,6 +140,17 @@ def test_settings_without_sense_are_refused(wrong, message):
         replace(TINY, **wrong)
 
 
+@pytest.mark.parametrize(("steps", "targets"), [(16, 8), (6, 3)])
+def test_a_world_model_that_keeps_learning_has_the_targets_of_the_preset_where_episodes_allow(steps, targets):
+    config = replace(TINY, on="z_agg-online", env_options={**TINY.env_options, "max_episode_steps": str(steps)})
+    envs = make_envs(config, "train", config.num_envs)
+    assert Training(config, envs, torch.device("cpu")).online.targets == targets
+    envs.unwrapped.max_episode_steps = 3
+    with pytest.raises(ValueError, match="at least 4 steps, got 3"):
+        Training(config, envs, torch.device("cpu"))
+    envs.close()
+
+
 def curve_of(returns, every=100, model=0.0):
     zeros = dict.fromkeys(COLUMNS, 0.0)
     steps = every * np.arange(len(returns))

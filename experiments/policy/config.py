@@ -76,7 +76,7 @@ class PolicyConfig:
     """Of a world model that keeps learning: new glimpses for each update."""
     warmup_glimpses: int = 4_000
     """Of a world model that keeps learning: glimpses before its first update."""
-    model_learning_rate: float = 1e-3
+    model_learning_rate: float = 2.5e-3
     """Of a world model that keeps learning; falls to a tenth by a cosine."""
     evaluate_every: int = 10_000
     """Steps between evaluations, each with a checkpoint."""

@@ -23,7 +23,7 @@ from ...world_model.build import build_model
 from ...world_model.learner import Learner, LearnerConfig
 from ...world_model.protocol import WorldModel
 from ...world_model.replay import SequenceReplay
-from ..config import TrainConfig, model_config, presets
+from ..config import model_config, presets
 from ..train import load_budget, load_model
 from .config import PolicyConfig, policy_kwargs
 
@@ -50,7 +50,7 @@ class Training:
             self.model = self._world_model(envs.unwrapped.world, device)
             settle: int | None = config.settle
             if config.on == "z_agg-online":
-                venv = self.online = _keep_learning(config, venv, self.model, envs.unwrapped.world)
+                venv = self.online = _keep_learning(config, venv, self.model, envs.unwrapped)
                 settle = None
             venv = LatentVecEnv(venv, self.model, config.latent, longest=config.longest, settle=settle)
             self.context = venv.context
@@ -111,10 +111,19 @@ def _algorithm(config: PolicyConfig, venv: VecEnv) -> PPO | SAC:
     )
 
 
-def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, world: World) -> OnlineWorldModel:
-    """Return `venv` with the world model learning from what passes; windows as in `glimpseworld train`."""
-    kind = world.motion_kind
-    train = TrainConfig()
+def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, envs: GlimpseVectorEnv) -> OnlineWorldModel:
+    """Return `venv` with the world model learning from what passes; windows as in preset quick, if episodes are long
+    enough, else of fewer targets."""
+    world, kind = envs.world, envs.world.motion_kind
+    train = presets()["quick"][1]
+    longest = train.replay.context[1]
+    # An episode's last glimpse stands in place of the next one's first, and the replay gets the latter.
+    views = train.episode_steps if envs.max_episode_steps is None else envs.max_episode_steps
+    if views <= longest:
+        raise ValueError(
+            f"a world model learns from windows of up to {longest} views and a target after them: expected episodes of "
+            f"at least {longest + 1} steps, got {views}; raise max_episode_steps, or choose another `on`"
+        )
     updates = max(1, int(config.steps / config.glimpses_per_update))
     rate = config.model_learning_rate
     schedule = LearnerConfig(
@@ -131,6 +140,7 @@ def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, world:
         warmup_glimpses=config.warmup_glimpses,
         batch_size=train.batch_size,
         context=train.replay.context,
+        targets=min(train.replay.targets, views - longest),
         rng=np.random.default_rng([config.seed, 2]),
     )
 
