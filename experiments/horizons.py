@@ -29,6 +29,7 @@ from ..envs.environment import GlimpseVectorEnv
 from ..envs.world import World
 from ..world_model.checkpoint import saving, write_json
 from ..world_model.motion import MotionKind
+from ..world_model.probes import retrieval
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, make_agent, make_world
@@ -143,25 +144,26 @@ def measure(paths: Paths, way: Callable[[Paths], Tensor], seed: int) -> dict[str
     is what a copy would find. Adds `chance`.
     """
     with torch.no_grad():
-        prediction = torch.nn.functional.normalize(way(paths).float(), dim=-1)  # (N, H, P)
-        target = torch.nn.functional.normalize(paths.target, dim=-1)  # (N, T, P)
-        cosine = torch.einsum("nhp,ntp->nht", prediction, target).cpu().numpy()
+        prediction = way(paths).float()  # (N, H, P)
+        true = paths.target[:, paths.context : paths.context + prediction.shape[1]]  # (N, H, P)
+        error = 1 - torch.nn.functional.cosine_similarity(prediction, true, dim=-1).cpu().numpy()
+    candidates = np.delete(paths.target.cpu().numpy(), paths.context - 1, axis=1)
     scores = {}
     for horizon in HORIZONS:
-        asked, true = cosine[:, horizon - 1], paths.context - 1 + horizon
-        others = np.delete(asked, paths.context - 1, axis=1)
+        truth = np.full(len(candidates), paths.context - 2 + horizon)
+        found = retrieval(prediction[:, horizon - 1].cpu().numpy(), candidates, truth)
         scores[str(horizon)] = {
-            "cosine_error": _interval(1 - asked[:, true], seed),
-            "hit_at_1": _interval(asked[:, true] >= others.max(axis=1), seed) | {"chance": 1 / others.shape[1]},
+            "cosine_error": _interval(error[:, horizon - 1], seed),
+            "hit_at_1": _interval(found.hit_at_1, seed) | {"chance": 1 / candidates.shape[1]},
         }
     return scores
 
 
-def walk(world: World, run: TrainConfig, config: HorizonsConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Return views (N, T, H, W, C) and motions (N, T-1, A) of the run's agent in `world`."""
+def walk(world: World, run: TrainConfig, config: HorizonsConfig, model: WorldModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return views (N, T, H, W, C) and motions (N, T-1, A) of the run's agent in `world`, a curious one by `model`."""
     steps = config.context + HORIZONS[-1]
     envs = GlimpseVectorEnv(world, num_envs=config.episodes, max_episode_steps=steps)
-    agent = make_agent(run.agent, world, config.episodes, np.random.default_rng([config.seed, 3]))
+    agent = make_agent(run.agent, world, config.episodes, np.random.default_rng([config.seed, 3]), model)
     rollout = Rollout(envs, agent, 10_000_000 * (config.seed + 1))
     seen = [rollout.step() for _ in range(steps)]
     return np.stack([s.glimpse for s in seen], axis=1), np.stack([s.motion for s in seen[1:]], axis=1)
@@ -180,7 +182,7 @@ def horizons(config: HorizonsConfig) -> dict[str, Any]:
     model, step = load_model(config.run, config.device)
     ways = ways_of(model)
     world = make_world(run, config.split, probing=True)
-    paths = Paths(model, *walk(world, run, config), world.motion_kind, config.context)
+    paths = Paths(model, *walk(world, run, config, model), world.motion_kind, config.context)
     results = {**{k: v for k, v in asdict(config).items() if k != "json"}, "run": str(config.run), "step": step}
     results |= {
         "horizons": list(HORIZONS),

@@ -1,6 +1,7 @@
 """How far ahead a model sees: a model that is right at every horizon, feedback and its controls, and the command."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,11 +90,17 @@ def test_the_command_writes_what_it_measured(tmp_path, monkeypatch, capsys):
     value = results["ways"]["jump"]["4"]["cosine_error"]
     assert f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]" in shown
     first, again = (
-        horizons.walk(horizons.make_world(run, "test"), run, HorizonsConfig(tmp_path, episodes=4)) for _ in "ab"
+        horizons.walk(horizons.make_world(run, "test"), run, HorizonsConfig(tmp_path, episodes=4), small_model())
+        for _ in "ab"
     )
     np.testing.assert_array_equal(first[0], again[0])
     assert first[0].shape == (4, 11, 16, 16, 3) and first[1].shape == (4, 10, 4)
     assert (first[1][:, 0, 3] < 1).all()  # the first motion led to the second view, none to the first
+    curious = replace(run, agent="curious")  # which acts by the model that is measured
+    seen, _ = horizons.walk(
+        horizons.make_world(curious, "test"), curious, HorizonsConfig(tmp_path, episodes=4), small_model()
+    )
+    assert seen.shape == first[0].shape and not np.array_equal(seen, first[0])
 
 
 def test_what_cannot_look_ahead_is_refused(tmp_path):
