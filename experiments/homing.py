@@ -9,7 +9,7 @@ after the last. All agents meet the same episodes. Keys of `homing.json`:
 - `return_recognition`: whether two views are of one place (nearer than `radius`) told by their likeness, on validation
   things: area under the ROC curve, the best threshold, and the shares of pairs rightly accepted and refused at it.
 - `results`: noise -> k -> agent -> `success`, `any` and, of saccades, `glimpse`: shares of episodes that end within the
-  radius, are within it after some own step, and end with home in the glimpse, each {"value", "low", "high"} with
+  radius, are within it after some own step, and end within `glimpse` of home, each {"value", "low", "high"} with
   Wilson's 95 % interval; `median_distance` after the last step; `gain`, of agents but "dead reckoning": by how much
   more of the same episodes it succeeds in than that, with the normal 95 % interval of paired differences.
 
@@ -95,7 +95,7 @@ class HomingConfig:
     device: str = "cpu"
     """Where to compute."""
     out: Path | None = None
-    """Folder for homing.json and homing.png; None for the run's."""
+    """Folder for the results; None for the run's."""
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.steps, *self.imposed) < 1 or min(self.noise, default=-1.0) < 0 or not self.agents:
@@ -115,17 +115,17 @@ def main(arguments: list[str]) -> None:
     )
     results = homing(config)
     print(homing_table(results))
-    out = config.out or config.run
-    print(f"\nresults  {out / 'homing.json'}\nfigure   {out / 'homing.png'}")
+    json_path, figure_path = result_paths(config)
+    print(f"\nresults  {json_path}\nfigure   {figure_path}")
 
 
 def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
-    """Measure, write `homing.json` and `homing.png`, and return the results."""
+    """Measure, write `homing.json` and `homing.png` (`homing-validation.*` of that split), and return the results."""
     run = load_config(config.run)
     if config.motion_signal is not None:
         run = _told(run, config.motion_signal)
     model, step = load_model(config.run, config.device)
-    world = make_world(run, config.split)
+    world = make_world(run, config.split, probing=True)
     if not isinstance(world, (SaccadeWorld, ObjectRotationWorld)):
         raise ValueError(f"homing is measured in worlds of rotations or saccades, not in {type(world).__name__}")
     motor = motor_of(world)
@@ -155,12 +155,18 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
             make = _maker(name, model, motor, settings, curve, noise, config.seed)
             runs[name] = _distances(world, make, k, noise, config)
         results["results"][f"{noise:g}"][str(k)] = _scored(runs, results["radius"], results["glimpse"])
-    out = config.out or config.run
-    with saving(f"the results to {out}"):
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "homing.json", results)
-        homing_figure(results, out / "homing.png")
+    json_path, figure_path = result_paths(config)
+    with saving(f"the results to {json_path.parent}"):
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(json_path, results)
+        homing_figure(results, figure_path)
     return results
+
+
+def result_paths(config: HomingConfig) -> tuple[Path, Path]:
+    """Return where the results are kept: JSON and figure."""
+    name, out = "homing" if config.split == "test" else f"homing-{config.split}", config.out or config.run
+    return out / f"{name}.json", out / f"{name}.png"
 
 
 def homing_table(results: dict[str, Any]) -> str:
@@ -311,7 +317,7 @@ def _wandered(
     run: TrainConfig, model: WorldModel, motor: Motor, seed: int, *, episodes: int = 96, steps: int = 12
 ) -> tuple[Tensor, Tensor]:
     """Return embeddings (N, V, P) and poses (N, V, A) of views after motions of all sizes; privileged."""
-    world = make_world(_told(run, "realised"), "validation")
+    world = make_world(_told(run, "realised"), "validation", probing=True)
     envs = GlimpseVectorEnv(world, num_envs=episodes)
     context, rng = Context(model, motor.kind, episodes, capacity=steps + 1), np.random.default_rng([seed, 3])
     observation, _ = envs.reset(seed=1_000_003 * seed)

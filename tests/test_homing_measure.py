@@ -1,6 +1,7 @@
 """The measure of homing: fixed-length episodes, paired agents, intervals, and what is written."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,8 @@ def test_exact_motions_lead_home_and_all_is_written(untrained, tmp_path, world):
     assert ("glimpse" in exact["random"]) == (world == "saccade")
     assert json.loads((tmp_path / "out" / "homing.json").read_text()) == json.loads(json.dumps(results))
     assert (tmp_path / "out" / "homing.png").stat().st_size > 10_000
+    other = measured.result_paths(replace(config, split="validation"))  # which must not take the place of the test's
+    assert [path.name for path in other] == ["homing-validation.json", "homing-validation.png"]
     rows = [line for line in homing_table(results).splitlines() if line.startswith("| dead reckoning")]
     assert " ".join(rows[0].split()) == "| dead reckoning | 1.00 (0.61-1.00) |" and len(rows) == 2
 

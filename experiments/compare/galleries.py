@@ -43,7 +43,7 @@ def gallery_figures(runs: Sequence[GridRun], out: Path) -> None:
         measured = load_results(run.folder, run.results.name)["trained"]
         title = f"{run.arm}, seed {run.seed}"
         aggregates = f"top1_z_agg_{POOLED}" in measured
-        names = make_world(run.config, run.split).class_names
+        names = make_world(run.config, run.split, probing=True).class_names
         _draw_projections(subject, material, title, names, aggregates, out / "projections" / f"{run.arm}.png")
         if "predictor_mrr" in measured:
             _draw_retrievals(subject, material, title, out / "retrievals" / f"{run.arm}.png")
