@@ -83,7 +83,8 @@ class ModelOptions:
     """Hidden units of the predictor."""
     predictor_layers: int = 1
     """Hidden layers of the predictor; one in the paper, and in the published baselines. Without effect on SIE, whose
-    predictor is linear with weights made from the motion, and on methods that have no predictor."""
+    predictor is linear with weights made from the motion, on context-ssl, whose is a transformer, and on methods that
+    have none."""
     condition: Literal["both", "aggregator", "predictor", "none"] = "both"
     """Which parts of a seq-JEPA see the motions."""
     objective: Objective = field(default_factory=Objective.plus)

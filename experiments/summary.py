@@ -1,6 +1,7 @@
 """`glimpseworld summary RUN ...`: evaluated runs side by side, with seeds of equal settings pooled.
 
 A row is a group of runs whose settings differ in the seed alone, with the untrained models of the same seeds below it.
+The first is named by its method and world, the others by what differs from it.
 A cell is the mean over its runs, with the 95 % t-interval over seeds in brackets where there are two or more. The
 interval speaks of training seeds; that of one run's held-out things is in its `results.json`.
 """
@@ -69,7 +70,7 @@ def summary_table(results: list[dict[str, Any]]) -> str:
     common = _common([json.loads(key) for key in groups])
     rows = []
     for key, members in groups.items():
-        name = ", ".join(_differences(json.loads(key), common)) or "as preset"
+        name = ", ".join(_differences(json.loads(key), common)) or _title(json.loads(key))
         for who in ("trained", "untrained"):
             found = [_pooled([m[who] for m in members], column) for column, _ in columns]
             rows.append([name if who == "trained" else "untrained", str(len(members)), *map(cell, found)])
@@ -86,6 +87,10 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def _title(settings: dict[str, Any]) -> str:
+    return f"{settings['model']['method']}, {settings['world']}"
 
 
 def _common(settings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -126,8 +126,9 @@ def calibrate_untrained(model: WorldModel, view_set: ViewSet, *, batch: int = 25
         if isinstance(module, torch.nn.Dropout):
             module.eval()
     steps = np.arange(min(4, view_set.poses.shape[1]))
-    for start in range(0, len(view_set.labels), batch):
-        items = np.arange(start, min(start + batch, len(view_set.labels)))[:, None]
+    things = np.arange(len(view_set.labels))
+    for items in np.array_split(things, -(-len(things) // batch)):  # alike in size: BatchNorm needs two in each
+        items = items[:, None]
         views = normalize_views(view_set.views[items, steps], device=device)
         motions = torch.from_numpy(view_set.motions(items, steps[:-1], steps[1:])).to(device)
         labels = torch.from_numpy(view_set.labels[items[:, 0]]).to(device)

@@ -9,7 +9,7 @@ from glimpseworld.world_model.checkpoint import CheckpointError
 
 def result(seed, windows, value):
     scores = {key: {"value": value} for key, _ in COLUMNS}
-    config = {"seed": seed, "replay": {"windows": windows}}
+    config = {"seed": seed, "world": "rotation", "model": {"method": "seq-jepa"}, "replay": {"windows": windows}}
     return {"config": config, "trained": scores, "untrained": scores, "split": "test", "sizes": {}, "seed": 0}
 
 
@@ -17,7 +17,7 @@ def test_seeds_are_pooled_and_settings_set_apart():
     table = summary_table([result(0, "hindsight", 0.5), result(1, "hindsight", 0.7), result(0, "adjacent", 0.1)])
     rows = [line.split("|")[1:4] for line in table.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["as preset", "2", "0.60 (-0.67-1.87)"],
+        ["seq-jepa, rotation", "2", "0.60 (-0.67-1.87)"],
         ["untrained", "2", "0.60 (-0.67-1.87)"],
         ["replay.windows adjacent", "1", "0.10"],
         ["untrained", "1", "0.10"],

@@ -166,3 +166,5 @@ def test_calibration_gives_every_batchnorm_the_statistics_of_what_it_sees():
     for name, norm in norms.items():
         assert (norm.running_var != 1).all(), name
     assert all((value == weights[name]).all() for name, value in model.named_parameters())
+    few = ViewSet(seen[:9], rng.normal(size=(9, 4, 2)), np.arange(9) % 3, "translation", 3)
+    calibrate_untrained(model, few, batch=4)  # 4, 4 and 1, of which BatchNorm could make nothing, are 3, 3 and 3

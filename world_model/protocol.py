@@ -40,25 +40,6 @@ class EncoderSettings(Protocol):
         ...
 
 
-class Output(Protocol):
-    """What every model's `forward` returns, and more where a model says so."""
-
-    @property
-    def loss(self) -> Tensor:
-        """The objective, float32 scalar."""
-        ...
-
-    @property
-    def terms(self) -> dict[str, Tensor]:
-        """Unweighted terms of the loss by name, detached float32 scalars."""
-        ...
-
-    @property
-    def z(self) -> Tensor:
-        """Online embeddings, (B, T, D)."""
-        ...
-
-
 class WorldModel(nn.Module):
     """An encoder, its EMA copy where the method has one, and the verbs by which models are trained and measured.
 

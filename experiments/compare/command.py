@@ -17,7 +17,7 @@ The folder:
 - `results.csv`: a row for each run and number: arm, seed, group ("trained", "untrained", "controls", "budget"),
   measure, value, and the interval over held-out things, `low` and `high`.
 - `results.md`: the tables.
-- `*.png`, `projections/ARM.png`, `retrievals/ARM.png`: the figures; see `compare_figures` and `galleries`.
+- `*.png`, `projections/ARM.png`, `retrievals/ARM.png`: the figures; see `figures` and `galleries`.
 """
 
 from __future__ import annotations

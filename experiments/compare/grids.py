@@ -1,7 +1,7 @@
 """Grids of `glimpseworld compare`: what is compared, as data. Adding an arm is one line.
 
 An arm is a name and the settings in which it departs from the grid's preset and common settings, as dotted paths into
-`TrainConfig`: `{"model.condition": "none"}`. Two keys are no settings: "preset", for an arm that starts from another
+`TrainConfig`: `{"model.condition": "none"}`. One key is no setting: "preset", for an arm that starts from another
 preset than the grid's (saccades beside rotations), after which the common settings apply all the same.
 
 A grid of your own is a JSON file with the fields of `Grid`:
