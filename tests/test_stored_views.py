@@ -24,8 +24,6 @@ from glimpseworld.envs.stored_view_files import StoredViews, load_stored_views
 from glimpseworld.envs.stored_views import StoredViewsEnv, StoredViewsVectorEnv, StoredViewsWorld
 from glimpseworld.experiments import dataset, play
 from glimpseworld.experiments.view_sets import make_view_set
-from glimpseworld.world_model.replay import SequenceReplay
-from glimpseworld.world_model.stored_sequences import StoredSequences
 
 ENV_ID = "GlimpseWorld/StoredViews-v0"
 VIEWS = 6
@@ -412,58 +410,3 @@ def test_rows_out_of_step_draw_the_same(by_hand):
     both = simulator.begin(slice(None))["glimpse"]
     simulator.seed(np.array([1]), np.array([6], np.uint64))
     np.testing.assert_array_equal(simulator.begin(np.array([1]))["glimpse"], both[1:])
-
-
-# -------------------------------------------------------------------------------------------------------------- windows
-
-
-def test_windows_hold_distinct_views_of_one_thing_and_the_motions_between_them(tree):
-    stored = load(tree)
-    sequences = StoredSequences(stored.views, stored.quaternions, "rotation")
-    assert len(sequences) == len(stored) * VIEWS
-    windows = sequences.sample(64, context=(2, 4), targets=2, generator=np.random.default_rng(0))
-    length = windows.context + 2
-    assert windows.views.shape == (64, length, 16, 16, 3) and windows.motions.shape == (64, length - 1, 4)
-    assert windows.motions.dtype == np.float32 and len(set(windows.env.tolist())) > 5
-    for n in range(64):
-        step = windows.step[n]
-        assert len(set(step.tolist())) == length
-        np.testing.assert_array_equal(windows.views[n], stored.views[windows.env[n], step])
-        pose = Rotation.from_quat(stored.quaternions[windows.env[n], step])
-        for j in range(length - 1):
-            start = min(j, windows.context - 1)  # targets all start from the last context view
-            expected = pose[start].inv() * pose[j + 1]
-            assert (expected.inv() * Rotation.from_quat(windows.motions[n, j])).magnitude() < 1e-5
-    assert (windows.motions[..., 3] >= 0).all()
-
-
-def test_windows_equal_those_of_a_replay_that_saw_the_same_views(by_hand):
-    """The same draws from a replay whose single episode is the object's views in their order."""
-    sequences = StoredSequences(by_hand.views, by_hand.quaternions, "rotation", np.array([7]))
-    replay = SequenceReplay(VIEWS, (8, 8, 3), "rotation", 4, num_envs=1, labels=True)
-    poses = Rotation.from_quat(by_hand.quaternions[0])
-    motions = np.concatenate([np.zeros((1, 4)), (poses[:-1].inv() * poses[1:]).as_quat()])
-    for k in range(VIEWS):
-        replay.add(by_hand.views[:, k], motions[k : k + 1], np.array([k == 0]), np.array([7]))
-    arguments = {"context": 3, "targets": 2, "mode": "hindsight"}
-    ours = sequences.sample(20, **arguments, generator=np.random.default_rng(4))
-    theirs = replay.sample(20, **arguments, generator=np.random.default_rng(4))
-    for name in theirs._fields:
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), atol=1e-6, err_msg=name)
-
-
-def test_windows_refuse_what_they_cannot_give(by_hand):
-    sequences = StoredSequences(by_hand.views, by_hand.quaternions, "rotation")
-    rng = np.random.default_rng(0)
-    assert sequences.can_sample((1, 4), 2) and not sequences.can_sample(5, 2)
-    with pytest.raises(ValueError, match="6 stored views, fewer than 7"):
-        sequences.sample(2, context=5, targets=2, generator=rng)
-    with pytest.raises(ValueError, match="stored views have no order"):
-        sequences.sample(2, context=1, targets=1, mode="adjacent", generator=rng)  # type: ignore[arg-type]
-    for poses in (by_hand.quaternions * 2, by_hand.quaternions * np.nan, by_hand.quaternions[:, :3]):
-        with pytest.raises(ValueError, match="poses"):
-            StoredSequences(by_hand.views, poses, "rotation")
-    with pytest.raises(ValueError, match="labels"):
-        StoredSequences(by_hand.views, by_hand.quaternions, "rotation", np.zeros(2, np.int64))
-    with pytest.raises(ValueError, match="views"):
-        StoredSequences(by_hand.views.astype(float), by_hand.quaternions, "rotation")
