@@ -197,8 +197,6 @@ class TrainConfig:
             raise ValueError(
                 f"replay.context must be 1 <= least <= most and replay.targets at least 1, got {self.replay}"
             )
-        if self.model.objective.rollout and self.replay.targets < 2:
-            raise ValueError("model.objective.rollout leads from target to target: set replay.targets to at least 2")
         if high + self.replay.targets > self.episode_steps + 1:
             raise ValueError(
                 f"windows of {high} + {self.replay.targets} views do not fit episodes of {self.episode_steps + 1}: "

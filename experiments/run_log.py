@@ -14,7 +14,6 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | loss/cosine, loss/variance, loss/covariance, loss/contrast, loss/sigreg, loss/recall | its terms, unweighted |
 | loss/invariance, loss/equivariance | of a baseline: what its branches compare, without and with the motion |
 | loss/projected_variance, loss/projected_covariance | of a baseline: the terms on its projections |
-| loss/rollout | 1 - cos of predictions that go on from predictions |
 | loss/inverse | the motion between two views, regressed from their embeddings |
 | loss/trajectory, loss/label | of a baseline: straightness of z, and the class read from z |
 | learning_rate, tau | of the optimiser and the target encoder |
@@ -66,7 +65,6 @@ COLUMNS = (
     "loss/inverse",
     "loss/label",
     "loss/sigreg",
-    "loss/rollout",
 )
 
 

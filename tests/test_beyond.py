@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from glimpseworld.experiments.config import ModelOptions, ReplayOptions, TrainConfig
+from glimpseworld.experiments.config import ModelOptions
 from glimpseworld.world_model import motion
 from glimpseworld.world_model.build import build_model, model_settings
 from glimpseworld.world_model.objectives import Objective
@@ -44,9 +44,7 @@ def trained_parameters(model):
     return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
 
-@pytest.mark.parametrize(
-    "changes", [{"weights": {"inverse": 0.5}}, {"tokens": "pose"}, {"context": "gru"}, {"weights": {"rollout": 0.5}}]
-)
+@pytest.mark.parametrize("changes", [{"weights": {"inverse": 0.5}}, {"tokens": "pose"}, {"context": "gru"}])
 def test_models_with_options_are_rebuilt_from_their_settings(changes):
     model = make_model(motion_kind="rotation", **changes).train()
     again = build_model(model_settings(model))
@@ -193,66 +191,13 @@ def test_a_gru_is_trained_through_every_view_and_predicts_and_rolls_out(conditio
     torch.testing.assert_close(rolled[:, 2, 0], first)
 
 
-# --------------------------------------------------------------------------------------------------------- rollout term
-
-
-@pytest.mark.parametrize("changes", [{}, {"tokens": "pose"}, {"context": "gru"}, {"condition": "predictor"}])
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_rollout_term_goes_on_from_each_predicted_target_to_the_next(kind, changes):
-    model = make_model(kind, weights={"rollout": 0.5}, motion_kind=kind, **changes)
-    model.target_statistics.observe(torch.randn(32, 12, generator=torch.Generator().manual_seed(2)) * 2 + 1)
-    views, poses, motions = make_window(kind)
-    output = model.eval()(views, motions, K)
-    z, cosines = model.encode(views[:, :M]), []
-    for k in range(K - 1):
-        tokens = torch.cat([z, model.as_token(output.prediction[:, k])[:, None]], dim=1)
-        z_agg = model.aggregate(tokens, torch.cat([motions[:, : M - 1], motions[:, M - 1 + k, None]], dim=1))
-        onward = motion.relative(kind, poses[:, M + k], poses[:, M + k + 1]).astype(np.float32)
-        found = model.predict(z_agg, torch.from_numpy(onward))
-        cosines.append(torch.cosine_similarity(found, output.target[:, k + 1], dim=-1))
-    assert output.terms["rollout"].item() == pytest.approx(1 - torch.stack(cosines).mean().item(), abs=1e-5)
-    assert output.loss.item() == pytest.approx(
-        sum(getattr(model.config.objective, n, 1.0) * term.item() for n, term in output.terms.items()), abs=1e-5
-    )
-
-
-def test_the_rollout_term_trains_through_what_was_fed_back_and_no_target():
-    model, plain = make_model(weights={"rollout": 0.5}, motion_kind="rotation").train(), make_model().train()
-    check_extra_parts_come_last(model, plain)
-    views, _, motions = make_window()
-    seen = []
-    as_token = model.as_token
-    model.as_token = lambda prediction: seen.append(prediction) or as_token(prediction)
-    output = model(views, motions, K)
-    assert torch.equal(seen[0], output.prediction[:, :-1])
-    seen[0].retain_grad()
-    output.loss.backward()
-    assert seen[0].grad.abs().sum() > 0
-    assert {name.split(".")[0] for name in trained_parameters(model)} >= {"encoder", "aggregator", "predictor"}
-    assert all(p.grad is None for p in model.target_encoder.parameters())
-    expected = plain(views, motions, K)
-    torch.testing.assert_close(output.prediction, expected.prediction)
-    assert output.terms["cosine"].item() == pytest.approx(expected.terms["cosine"].item(), abs=1e-6)
-
-
-def test_one_target_has_nothing_to_roll_out_to():
-    model = make_model(weights={"rollout": 0.5}, motion_kind="rotation").train()
-    views, _, motions = make_window(targets=1)
-    assert "rollout" not in model(views, motions, 1).terms
-    with pytest.raises(ValueError, match="to at least 2"):
-        TrainConfig(model=ModelOptions(objective=Objective(rollout=0.5)), replay=ReplayOptions(targets=1))
-    with pytest.raises(ValueError, match="set motion_kind"):
-        replace(SMALL, objective=Objective(rollout=0.5))
-
-
 def test_what_only_a_seq_jepa_with_motions_can_do_is_refused_elsewhere():
     objective = Objective(inverse=0.1)
     with pytest.raises(ValueError, match="context must be one of"):
         replace(SMALL, context="lstm")
     with pytest.raises(ValueError, match=r"model.context has no effect with method sie"):
         ModelOptions(method="sie", context="gru")
-    for term in ("inverse", "rollout"):
-        with pytest.raises(ValueError, match=f"{term} has no effect with method byol"):
-            ModelOptions(method="byol", objective=Objective(**{term: 0.1}))
+    with pytest.raises(ValueError, match="inverse has no effect with method byol"):
+        ModelOptions(method="byol", objective=objective)
     with pytest.raises(ValueError, match="motion_dim is 0"):
         replace(SMALL, motion_dim=0, objective=objective)

@@ -122,8 +122,6 @@ class Objective:
         sigreg: Weight of `sigreg_term` (Balestriero and LeCun 2025), meant to stand in for variance and covariance.
         inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
             embedding; a seq-JEPA's only (compare Pathak et al. 2017).
-        rollout: Weight of the cosine loss of each target but the first, predicted from the context and the prediction
-            of the target before it, fed back as a token; a seq-JEPA's only, of windows with at least 2 targets.
 
     Raises:
         ValueError: A weight is negative, or the temperature is not above 0 or has no effect.
@@ -136,10 +134,9 @@ class Objective:
     temperature: float = 0.1
     sigreg: float = 0.0
     inverse: float = 0.0
-    rollout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "contrast", "sigreg", "inverse", "rollout"):
+        for name in ("variance", "covariance", "contrast", "sigreg", "inverse"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
         if self.temperature <= 0:
@@ -167,7 +164,7 @@ class Objective:
 
     def check_effect(self, method: str) -> None:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
-        for name in ("contrast", "inverse", "rollout"):
+        for name in ("contrast", "inverse"):
             if getattr(self, name):
                 raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from .aggregator import Aggregator, MotionEmbedding, Predictor, RecurrentAggregator
 from .heads import InverseDynamics
 from .memory import PathMemory
-from .motion_tensors import motions_to_last, relative
+from .motion_tensors import motions_to_last
 from .objectives import TargetStatistics, cosine_loss, standardize
 from .protocol import WorldModel, window_shape
 from .reference import own_key, reference_config
@@ -222,8 +222,6 @@ class SeqJEPA(WorldModel):
         further = {}
         if self.inverse is not None:
             further["inverse"] = self.inverse(z[:, -1:], raw, motions[:, None, context - 1 :])
-        if self.config.objective.rollout and targets > 1:
-            further["rollout"] = cosine_loss(self._fed_back(z, motions, prediction), target[:, 1:])
         loss, terms = self.config.objective(prediction, target, z, further)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
@@ -279,26 +277,6 @@ class SeqJEPA(WorldModel):
         if self.config.tokens == "step" or self.config.motion_kind is None:
             return motions
         return motions_to_last(self.config.motion_kind, motions)
-
-    def _fed_back(self, z: Tensor, motions: Tensor, prediction: Tensor) -> Tensor:
-        """Return predictions (B, K-1, D) of all targets but the first, each as if the one before it had been visited.
-
-        Its prediction joins the tokens, with gradient. The parts with BatchNorm are called a second time.
-
-        Args:
-            z: Embeddings of the context, (B, M, D).
-            motions: As `forward` has them, (B, M-1+K, A).
-            prediction: Predicted targets, (B, K, D).
-        """
-        assert self.config.motion_kind is not None
-        views, count = z.shape[1], prediction.shape[1] - 1
-        between, ahead = motions[:, : views - 1].repeat_interleave(count, 0), motions[:, views - 1 :]
-        visited = self.as_token(prediction[:, :-1]).to(z.dtype).flatten(0, 1)[:, None]
-        tokens = torch.cat([z.repeat_interleave(count, 0), visited], dim=1)  # (B (K-1), M+1, D)
-        steps = torch.cat([between, ahead[:, :-1].flatten(0, 1)[:, None]], dim=1)  # (B (K-1), M, A)
-        onward = relative(self.config.motion_kind, ahead[:, :-1], ahead[:, 1:]).flatten(0, 1)[:, None]
-        past, future = self._embed(steps, onward)
-        return self._predict(self.aggregator(tokens, past), future, 1).reshape(len(z), count, -1)
 
     def _recall_loss(self, z: Tensor, paths: PathBatch) -> Tensor:
         """Return the loss of `paths` through views with embeddings (T, D) by the target encoder."""

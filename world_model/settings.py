@@ -115,8 +115,8 @@ class SeqJEPAConfig:
         check_tokens(self.tokens, self.condition)
         if self.motion_kind is not None and self.motion_dim:
             check_motion_dim(self.motion_kind, self.motion_dim)
-        elif self.tokens == "pose" or self.objective.rollout:
-            raise ValueError('tokens "pose" and rollouts compose motions: set motion_kind, and motion_dim above 0')
+        elif self.tokens == "pose":
+            raise ValueError('tokens "pose" compose motions: set motion_kind, and motion_dim above 0')
 
     @property
     def aggregator_sees_motion(self) -> bool:

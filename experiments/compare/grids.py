@@ -226,7 +226,6 @@ STEPS: dict[str, float] = {
     "inverse": 0.9,
     "pose-tokens": 0.9,
     "gru": 0.93,
-    "rollout": 0.46,
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
 
@@ -294,7 +293,6 @@ BEYOND: dict[str, Settings] = {
     "inverse": {"model.objective.inverse": 0.1},
     "pose-tokens": {"model.tokens": "pose"},
     "gru": {"model.context": "gru"},
-    "rollout": {"model.objective.rollout": 0.5},
 }
 """What is not in the paper, one at a time. The weights are by the scale of the terms, not tuned."""
 
