@@ -76,7 +76,7 @@ class ModelOptions:
     layers: int = 2
     """Layers of the aggregator; among the baselines only context-ssl has a transformer."""
     heads: int = 4
-    """Attention heads of a transformer."""
+    """Attention heads of the aggregator."""
     dropout: float = 0.0
     """Dropout of the transformer."""
     predictor_hidden: int = 512
@@ -97,8 +97,6 @@ class ModelOptions:
     """What only the baselines have."""
     tokens: Literal["step", "pose"] = "step"
     """What a token of a seq-JEPA carries beside its view: the motion to the next view, or the one to the last view."""
-    context: Literal["transformer", "gru"] = "transformer"
-    """What aggregates the tokens of a seq-JEPA."""
 
     def __post_init__(self) -> None:
         if self.method == "seq-jepa":
@@ -106,7 +104,7 @@ class ModelOptions:
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        for name, default in (("condition", "both"), ("tokens", "step"), ("context", "transformer")):
+        for name, default in (("condition", "both"), ("tokens", "step")):
             if getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         preset, own = Objective.predictive(), self.objective
@@ -358,7 +356,7 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
     method, own = options.pop("method"), options.pop("baseline")
     if method == "seq-jepa":
         return SeqJEPAConfig(**options)
-    for name in ("condition", "memory", "tokens", "context"):  # which only a seq-JEPA has
+    for name in ("condition", "memory", "tokens"):  # which only a seq-JEPA has
         del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
     return BaselineConfig(method, num_classes=classes, options=own, **options)

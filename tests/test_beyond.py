@@ -44,7 +44,7 @@ def trained_parameters(model):
     return {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
 
 
-@pytest.mark.parametrize("changes", [{"weights": {"inverse": 0.5}}, {"tokens": "pose"}, {"context": "gru"}])
+@pytest.mark.parametrize("changes", [{"weights": {"inverse": 0.5}}, {"tokens": "pose"}])
 def test_models_with_options_are_rebuilt_from_their_settings(changes):
     model = make_model(motion_kind="rotation", **changes).train()
     again = build_model(model_settings(model))
@@ -145,58 +145,8 @@ def test_pose_tokens_need_motions_that_compose_and_are_seen():
         replace(SMALL, motion_kind="rotation", motion_dim=2)
 
 
-# ------------------------------------------------------------------------------------------------------------------ GRU
-
-
-def test_a_gru_sees_the_order_of_its_tokens_and_a_transformer_does_not():
-    views, _, motions = make_window()
-    order = [1, 0, M - 1]  # the pairs of view and motion before the last view
-    for context, same in (("gru", False), ("transformer", True)):
-        model = make_model(context=context).eval()
-        z, steps = model.encode(views[:, :M]), motions[:, : M - 1]
-        a, b = model.aggregate(z, steps), model.aggregate(z[:, order], steps[:, order[:-1]])
-        assert torch.allclose(a, b, atol=1e-5) == same
-
-
-def test_a_gru_by_hand():
-    model = make_model(context="gru", layers=1, condition="predictor").eval()
-    z = torch.randn(B, 2, 12, generator=torch.Generator().manual_seed(0))
-    gru = model.aggregator.gru
-    h = torch.zeros(B, 12)
-    for x in z.unbind(1):
-        r, u, n = (x @ gru.weight_ih_l0.T + gru.bias_ih_l0).chunk(3, dim=-1)
-        hr, hu, hn = (h @ gru.weight_hh_l0.T + gru.bias_hh_l0).chunk(3, dim=-1)
-        u = torch.sigmoid(u + hu)
-        h = (1 - u) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + u * h
-    expected = h @ model.aggregator.output.weight.T + model.aggregator.output.bias
-    torch.testing.assert_close(model.aggregate(z, torch.zeros(B, 1, 4)), expected)
-
-
-@pytest.mark.parametrize("condition", ["both", "none"])
-@pytest.mark.parametrize("context", [1, M])
-def test_a_gru_is_trained_through_every_view_and_predicts_and_rolls_out(condition, context):
-    model = make_model(context="gru", condition=condition, dropout=0.1).train()
-    views, _, motions = make_window(context=context)
-    views.requires_grad_()
-    with torch.autocast("cpu", torch.bfloat16):
-        output = model(views, motions, K)
-    (reached,) = torch.autograd.grad(output.z_agg.float().square().sum(), views, retain_graph=True)
-    assert (reached[:, :context].abs().sum((0, 2, 3, 4)) > 0).all()
-    output.loss.backward()
-    assert {"aggregator.gru.weight_ih_l0", "aggregator.output.weight"} <= trained_parameters(model)
-    z, past = output.z.detach().float(), motions[:, : context - 1]
-    future = motions[:, None, -2:].expand(-1, 4, -1, -1)
-    rolled = model.eval().rollout(z, past, future)
-    first = model.predict(model.aggregate(z, past), future[:, 0, 0])
-    torch.testing.assert_close(rolled[:, 2, 0], first)
-
-
 def test_what_only_a_seq_jepa_with_motions_can_do_is_refused_elsewhere():
     objective = Objective(inverse=0.1)
-    with pytest.raises(ValueError, match="context must be one of"):
-        replace(SMALL, context="lstm")
-    with pytest.raises(ValueError, match=r"model.context has no effect with method sie"):
-        ModelOptions(method="sie", context="gru")
     with pytest.raises(ValueError, match="inverse has no effect with method byol"):
         ModelOptions(method="byol", objective=objective)
     with pytest.raises(ValueError, match="motion_dim is 0"):

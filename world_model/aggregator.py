@@ -1,4 +1,4 @@
-"""The parts after the encoder: motion embedding, aggregator (a transformer, or a GRU) and predictor."""
+"""The parts after the encoder: motion embedding, aggregator and predictor."""
 
 from __future__ import annotations
 
@@ -68,30 +68,11 @@ class Aggregator(nn.Module):
             z: Embeddings of the views, (B, M, D).
             embedded: Embeddings of the motions between them, (B, M-1, E-D); None where tokens are z alone.
         """
-        tokens = _tokens(z, embedded)
+        tokens = z
+        if embedded is not None:
+            tokens = torch.cat([z, F.pad(embedded, (0, 0, 0, 1)).to(z.dtype)], dim=-1)
         agg = self.agg_token.to(tokens.dtype).expand(len(tokens), -1, -1)
         return self.transformer(torch.cat([agg, tokens], dim=1))[:, 0]
-
-
-class RecurrentAggregator(nn.Module):
-    """A GRU over the tokens of `Aggregator` in their order, the last of its states projected. Any M >= 1.
-
-    Here order enters by itself, beside the motions. There is no [AGG] token.
-
-    Args:
-        token_dim: Length E of a token, of a state and of z_agg.
-        layers: Number of GRU layers.
-        dropout: Probability of dropout between layers.
-    """
-
-    def __init__(self, token_dim: int, layers: int, dropout: float) -> None:
-        super().__init__()
-        self.gru = nn.GRU(token_dim, token_dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.output = nn.Linear(token_dim, token_dim)
-
-    def forward(self, z: Tensor, embedded: Tensor | None) -> Tensor:
-        """Return z_agg (B, E): see `Aggregator.forward`."""
-        return self.output(self.gru(_tokens(z, embedded))[0][:, -1])
 
 
 class Predictor(nn.Module):
@@ -127,10 +108,3 @@ class Predictor(nn.Module):
         if embedded is not None:
             x = x + F.linear(embedded, from_motion)  # (B, K, hidden)
         return self.output(self.further(torch.relu(self.norm(x.flatten(0, 1))))).unflatten(0, x.shape[:2])
-
-
-def _tokens(z: Tensor, embedded: Tensor | None) -> Tensor:
-    """Return the tokens (B, M, E) of views: z beside the embedded motion, zeros beside the last; or z alone."""
-    if embedded is None:
-        return z
-    return torch.cat([z, F.pad(embedded, (0, 0, 0, 1)).to(z.dtype)], dim=-1)

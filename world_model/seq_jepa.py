@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .aggregator import Aggregator, MotionEmbedding, Predictor, RecurrentAggregator
+from .aggregator import Aggregator, MotionEmbedding, Predictor
 from .heads import InverseDynamics
 from .memory import PathMemory
 from .motion_tensors import motions_to_last
@@ -70,10 +70,7 @@ class SeqJEPA(WorldModel):
         self.motion_embedding: MotionEmbedding | None = None
         if config.aggregator_sees_motion or config.predictor_sees_motion:
             self.motion_embedding = MotionEmbedding(config.motion_dim, config.motion_embedding)
-        if config.context == "gru":
-            self.aggregator = RecurrentAggregator(config.token_dim, config.layers, config.dropout)
-        else:
-            self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
+        self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
         sizes = config.predictor_hidden, config.z_dim, config.predictor_layers
         self.predictor = Predictor(config.token_dim, embedding_dim, *sizes)

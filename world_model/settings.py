@@ -14,7 +14,6 @@ from .objectives import Objective
 
 Condition = Literal["both", "aggregator", "predictor", "none"]
 Tokens = Literal["step", "pose"]
-Context = Literal["transformer", "gru"]
 
 
 def check_tokens(tokens: Tokens, condition: Condition) -> None:
@@ -65,7 +64,7 @@ class SeqJEPAConfig:
         motion_dim: Length A of a motion: 4 for quaternions, 2 for saccades; 0 for a model without motions.
         motion_embedding: Length of an embedded motion.
         layers: Layers of the aggregator.
-        heads: Attention heads of the aggregator, where it is a transformer.
+        heads: Attention heads of the aggregator.
         dropout: Probability of dropout in the aggregator.
         predictor_hidden: Hidden units of the predictor.
         predictor_layers: Hidden layers of the predictor; 1 in the paper.
@@ -75,7 +74,6 @@ class SeqJEPAConfig:
         motion_kind: How motions compose; None is unknown, and does where nothing has to be composed.
         tokens: What a token carries beside z_i: the motion of the "step" to the next view, as in the paper, or the
             "pose" of view i, as the motion from it to the last view M.
-        context: What aggregates the tokens: a "transformer", as in the paper, or a "gru".
 
     Raises:
         ValueError: A value is out of range, or sizes do not fit each other.
@@ -97,10 +95,9 @@ class SeqJEPAConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     motion_kind: MotionKind | None = None
     tokens: Tokens = "step"
-    context: Context = "transformer"
 
     def __post_init__(self) -> None:
-        for name, kinds in (("condition", Condition), ("tokens", Tokens), ("context", Context)):
+        for name, kinds in (("condition", Condition), ("tokens", Tokens)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {get_args(kinds)}, got {getattr(self, name)!r}")
         check_sizes(self)

@@ -225,7 +225,6 @@ STEPS: dict[str, float] = {
     "supervised": 1.2,
     "inverse": 0.9,
     "pose-tokens": 0.9,
-    "gru": 0.93,
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
 
@@ -292,7 +291,6 @@ BEYOND: dict[str, Settings] = {
     "sigreg": {"model.objective.variance": 0.0, "model.objective.covariance": 0.0, "model.objective.sigreg": 0.002},
     "inverse": {"model.objective.inverse": 0.1},
     "pose-tokens": {"model.tokens": "pose"},
-    "gru": {"model.context": "gru"},
 }
 """What is not in the paper, one at a time. The weights are by the scale of the terms, not tuned."""
 
