@@ -1,8 +1,7 @@
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,6 @@ from glimpseworld.world_model.objectives import (
     contrast_term,
     cosine_loss,
     covariance_term,
-    sigreg_term,
     standardize,
     variance_term,
 )
@@ -74,76 +72,6 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("rows_of", [64, 512])
-def test_sigreg_of_gaussian_rows_is_small_whatever_their_number(rows_of):
-    # The mean of the statistic: the integral of (1 - exp(-t^2)) exp(-t^2 / 2) from -3 to 3.
-    expected = math.sqrt(2 * math.pi) * math.erf(3 / 2**0.5) - math.sqrt(2 * math.pi / 3) * math.erf(3 * 1.5**0.5)
-    generator = seeded()
-    found = [sigreg_term(torch.randn(rows_of, 8, 16, generator=generator), generator=generator) for _ in range(8)]
-    assert torch.stack(found).mean().item() == pytest.approx(expected, abs=0.1)
-
-
-def test_sigreg_by_hand_where_the_characteristic_function_is_known():
-    def integral(real, imaginary=lambda t: 0.0):
-        t = np.linspace(-3, 3, 6001)
-        gaussian = np.exp(-(t**2) / 2)
-        return 6 * np.mean(((real(t) - gaussian) ** 2 + imaginary(t) ** 2) * gaussian)
-
-    # In one dimension the directions are +1 and -1, and the statistic is the same for both.
-    collapsed, signs, shifted = torch.zeros(10, 1, 1), torch.ones(10, 1, 1), 2 * torch.ones(10, 1, 1)
-    signs[::2] = -1
-    for z, expected in (
-        (collapsed, integral(lambda t: 1.0)),
-        (signs, integral(np.cos)),
-        (shifted, integral(lambda t: np.cos(2 * t), lambda t: np.sin(2 * t))),
-    ):
-        assert sigreg_term(z, generator=seeded()).item() / 10 == pytest.approx(expected, abs=5e-3)
-        assert sigreg_term(z, knots=1000, generator=seeded()).item() / 10 == pytest.approx(expected, abs=1e-3)
-
-
-def test_sigreg_tells_gaussian_rows_from_collapsed_narrow_wide_and_correlated_ones():
-    z = torch.randn(512, 1, 16, generator=seeded())
-    signs = torch.randn(512, 1, 1, generator=seeded()).sign().expand(-1, -1, 16)  # one bit, told 16 times
-    good = sigreg_term(z, generator=seeded(1))
-    for bad in (0 * z, 0.5 * z, 2 * z, z + 1, z[..., :1].expand_as(z), signs):
-        assert sigreg_term(bad, generator=seeded(1)) > 5 * good
-
-
-def test_sigreg_tests_each_view_by_itself():
-    z = torch.randn(32, 3, 4, generator=seeded())
-    z[:, 1] = 0
-    together = sigreg_term(z, generator=seeded(1))
-    apart = [sigreg_term(z[:, [i]], generator=seeded(1)) for i in range(3)]
-    torch.testing.assert_close(together, torch.stack(apart).mean())
-
-
-def test_descending_sigreg_makes_collapsed_rows_gaussian():
-    z = (0.01 * torch.randn(256, 1, 4, generator=seeded())).requires_grad_()
-    generator = seeded(1)
-    optimizer = torch.optim.Adam([z], 0.05)
-    for _ in range(150):
-        loss = sigreg_term(z, slices=32, generator=generator)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    rows = z.detach()[:, 0]
-    assert loss.item() < 1.5
-    torch.testing.assert_close(rows.T.cov(), torch.eye(4), atol=0.25, rtol=0)
-
-
-def test_sigreg_draws_directions_anew_from_the_state_that_checkpoints_keep():
-    z = torch.randn(16, 2, 8, generator=seeded())
-    objective = Objective(sigreg=0.5)
-    torch.manual_seed(0)
-    objective(z, z, z)
-    state = torch.get_rng_state()
-    (first, terms), (second, _) = objective(z, z, z), objective(z, z, z)
-    torch.set_rng_state(state)
-    again, _ = objective(z, z, z)
-    assert first.item() == again.item() != second.item()
-    assert first.item() == pytest.approx(0.5 * terms["sigreg"].item(), abs=1e-5)
-
-
 def test_objective_weighs_its_terms_and_reports_them_unweighted():
     prediction, target = rows((1, 0), (1, 0))[:, None], rows((0, 1), (1, 0))[:, None]
     z = rows((1, 2), (-1, -2))[:, None]
@@ -165,10 +93,8 @@ def test_loss_is_zero_for_the_right_prediction_of_spread_uncorrelated_embeddings
 
 def test_losses_are_float32_under_autocast():
     z = torch.randn(8, 2, 4, generator=torch.Generator().manual_seed(0))
-    objective = replace(Objective.plus(), sigreg=0.1)
-    torch.manual_seed(0)
+    objective = Objective.plus()
     expected, _ = objective(z, z.flip(0), z)
-    torch.manual_seed(0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss, terms = objective(z, z.flip(0), z)
     assert all(term.dtype == torch.float32 for term in terms.values())

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .heads import ContextPredictor, HypernetworkPredictor, InverseDynamics, PairPredictor, Projector
 from .matching import info_nce, mean_squared_error, paired_covariance, paired_variance, trajectory_term
 from .motion_tensors import motions_ahead
-from .objectives import TargetStatistics, cosine_loss, covariance_term, sigreg_term, standardize, variance_term
+from .objectives import TargetStatistics, cosine_loss, covariance_term, standardize, variance_term
 from .protocol import WorldModel, ema_copy, window_shape
 from .recipes import BaselineConfig, Branch
 
@@ -264,8 +264,6 @@ class Baseline(WorldModel):
             terms["variance"] = (objective.variance, variance_term(z))
         if objective.covariance:
             terms["covariance"] = (objective.covariance, covariance_term(z))
-        if objective.sigreg:
-            terms["sigreg"] = (objective.sigreg, sigreg_term(z))
         return terms
 
 

@@ -65,32 +65,6 @@ def covariance_term(z: Tensor) -> Tensor:
         return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[-1]
 
 
-def sigreg_term(z: Tensor, *, slices: int = 128, knots: int = 17, generator: torch.Generator | None = None) -> Tensor:
-    """Return how far `z` is from rows of a standard Gaussian, a float32 scalar >= 0: SIGReg.
-
-    The statistic of Epps and Pulley (1983), N times the integral over t of |mean exp(i t x) - exp(-t^2 / 2)|^2
-    exp(-t^2 / 2), of the N = B projections x onto random directions; averaged over directions and over T. Of Gaussian
-    rows it is about 1.05 in the mean whatever N, of rows that are all 0 about 0.40 N. By symmetry the integral is
-    twice that from 0 to 3, by the trapezoidal rule: as in the authors' minimal example, with half its directions.
-
-    Args:
-        z: (B, T, D); each of the T views is tested over the batch alone, for views of one window depend on each other.
-        slices: Random directions, drawn anew in each call.
-        knots: Points at which the integrand is evaluated.
-        generator: Source of the directions, on the device of `z`; None is that device's default, as dropout's.
-
-    Source: Balestriero and LeCun 2025 (LeJEPA), section 4 and algorithm 1.
-    """
-    with torch.autocast(z.device.type, enabled=False):
-        directions = torch.randn(z.shape[-1], slices, device=z.device, generator=generator)
-        projected = z.float() @ F.normalize(directions, dim=0)  # (B, T, slices)
-        t = torch.linspace(0, 3, knots, device=z.device)
-        gaussian = torch.exp(-t.square() / 2)
-        angles = projected[..., None] * t  # (B, T, slices, knots)
-        distance = (angles.cos().mean(0) - gaussian).square() + angles.sin().mean(0).square()
-        return len(z) * 2 * torch.trapezoid(distance * gaussian, t).mean()
-
-
 def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Tensor:
     """Return the InfoNCE of predictions against all targets of a batch, float32 scalar: log of their number if alike.
 
@@ -119,7 +93,6 @@ class Objective:
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         contrast: Weight of `contrast_term`; a seq-JEPA's only (this project).
         temperature: Of `contrast_term`.
-        sigreg: Weight of `sigreg_term` (Balestriero and LeCun 2025), meant to stand in for variance and covariance.
         inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
             embedding; a seq-JEPA's only (compare Pathak et al. 2017).
 
@@ -132,11 +105,10 @@ class Objective:
     covariance: float = 0.0
     contrast: float = 0.0
     temperature: float = 0.1
-    sigreg: float = 0.0
     inverse: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "contrast", "sigreg", "inverse"):
+        for name in ("variance", "covariance", "contrast", "inverse"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
         if self.temperature <= 0:
@@ -190,9 +162,6 @@ class Objective:
         if self.contrast:
             terms["contrast"] = contrast_term(prediction, target, self.temperature)
             loss = loss + self.contrast * terms["contrast"]
-        if self.sigreg:
-            terms["sigreg"] = sigreg_term(z)
-            loss = loss + self.sigreg * terms["sigreg"]
         for name, term in (further or {}).items():
             terms[name] = term
             loss = loss + getattr(self, name) * term

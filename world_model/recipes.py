@@ -195,7 +195,7 @@ class BaselineConfig:
         layers, heads, dropout: Of the transformer of "context-ssl".
         num_classes: Classes of "supervised"; 0 for all others.
         options: What only the baselines have.
-        objective: Variance, covariance and SIGReg terms on z, the same additions that seq-JEPA may have; and whether
+        objective: Variance and covariance terms on z, the same additions that seq-JEPA may have; and whether
             targets are standardised, for methods whose loss is a cosine.
 
     Raises:

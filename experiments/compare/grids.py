@@ -288,7 +288,6 @@ PATH: dict[str, Settings] = {
 """The path memory, trained on paths whose views are swapped for others, and on paths with their own views."""
 BEYOND: dict[str, Settings] = {
     "plus": {},
-    "sigreg": {"model.objective.variance": 0.0, "model.objective.covariance": 0.0, "model.objective.sigreg": 0.002},
     "inverse": {"model.objective.inverse": 0.1},
     "pose-tokens": {"model.tokens": "pose"},
 }
