@@ -300,6 +300,7 @@ def test_config_goes_through_json():
         ({"condition": "some"}, "condition must be one of"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"motion_dim": -1}, "motion_dim"),
+        ({"motion_kind": "rotation", "motion_dim": 2}, "quaternion"),
         ({"dropout": 1.0}, "dropout is a probability"),
         ({"heads": 5}, "cannot be split over 5 heads"),
         ({"size": None}, "fixed view size"),

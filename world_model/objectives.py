@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,8 +92,6 @@ class Objective:
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         contrast: Weight of `contrast_term`; a seq-JEPA's only (this project).
         temperature: Of `contrast_term`.
-        inverse: Weight of `heads.InverseDynamics`, which regresses the motion to each target from z_M and the target's
-            embedding; a seq-JEPA's only (compare Pathak et al. 2017).
 
     Raises:
         ValueError: A weight is negative, or the temperature is not above 0 or has no effect.
@@ -105,10 +102,9 @@ class Objective:
     covariance: float = 0.0
     contrast: float = 0.0
     temperature: float = 0.1
-    inverse: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "contrast", "inverse"):
+        for name in ("variance", "covariance", "contrast"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
         if self.temperature <= 0:
@@ -136,20 +132,16 @@ class Objective:
 
     def check_effect(self, method: str) -> None:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
-        for name in ("contrast", "inverse"):
-            if getattr(self, name):
-                raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
+        if self.contrast:
+            raise ValueError(f"objective.contrast has no effect with method {method}: leave it out")
 
-    def __call__(
-        self, prediction: Tensor, target: Tensor, z: Tensor, further: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, prediction: Tensor, target: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
 
         Args:
             prediction: (B, K, D).
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
             z: Online embeddings of the context, (B, M, D).
-            further: Terms that the model computes itself, unweighted scalars by the name of their weight.
         """
         terms = {"cosine": cosine_loss(prediction, target)}
         loss = terms["cosine"]
@@ -162,9 +154,6 @@ class Objective:
         if self.contrast:
             terms["contrast"] = contrast_term(prediction, target, self.temperature)
             loss = loss + self.contrast * terms["contrast"]
-        for name, term in (further or {}).items():
-            terms[name] = term
-            loss = loss + getattr(self, name) * term
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

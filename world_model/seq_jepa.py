@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
-from .heads import InverseDynamics
 from .memory import PathMemory
 from .motion_tensors import motions_to_last
 from .objectives import TargetStatistics, cosine_loss, standardize
@@ -78,9 +77,6 @@ class SeqJEPA(WorldModel):
         # What is optional comes last, so that all else starts with the weights it has without.
         if config.memory.layers:
             self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
-        self.inverse: InverseDynamics | None = None
-        if config.objective.inverse:
-            self.inverse = InverseDynamics(config.z_dim, config.motion_dim, config.predictor_hidden)
 
     def aggregate(self, z: Tensor, motions: Tensor) -> Tensor:
         """Return z_agg (B, E).
@@ -216,10 +212,7 @@ class SeqJEPA(WorldModel):
             target = standardize(target)
         else:
             target = self.as_target(target)
-        further = {}
-        if self.inverse is not None:
-            further["inverse"] = self.inverse(z[:, -1:], raw, motions[:, None, context - 1 :])
-        loss, terms = self.config.objective(prediction, target, z, further)
+        loss, terms = self.config.objective(prediction, target, z)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
             embeddings = torch.cat([self.encode_target(views[:, :context]), raw], dim=1)

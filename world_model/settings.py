@@ -107,8 +107,6 @@ class SeqJEPAConfig:
             raise ValueError(f"dropout is a probability in [0, 1), got {self.dropout}")
         if self.memory.layers and not self.motion_dim:
             raise ValueError("a path memory integrates motions, but motion_dim is 0: set memory.layers to 0")
-        if self.objective.inverse and not self.motion_dim:
-            raise ValueError("the inverse term regresses motions, but motion_dim is 0: set objective.inverse to 0")
         check_tokens(self.tokens, self.condition)
         if self.motion_kind is not None and self.motion_dim:
             check_motion_dim(self.motion_kind, self.motion_dim)

@@ -223,8 +223,6 @@ STEPS: dict[str, float] = {
     "equimod": 0.89,
     "context-ssl": 0.6,
     "supervised": 1.2,
-    "inverse": 0.9,
-    "pose-tokens": 0.9,
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
 
@@ -288,10 +286,9 @@ PATH: dict[str, Settings] = {
 """The path memory, trained on paths whose views are swapped for others, and on paths with their own views."""
 BEYOND: dict[str, Settings] = {
     "plus": {},
-    "inverse": {"model.objective.inverse": 0.1},
     "pose-tokens": {"model.tokens": "pose"},
 }
-"""What is not in the paper, one at a time. The weights are by the scale of the terms, not tuned."""
+"""What is not in the paper and may be better: tokens that tell where a view was seen from."""
 
 CURIOSITY: dict[str, Settings] = {
     "random": {},
