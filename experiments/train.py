@@ -119,8 +119,6 @@ class Trainer:
             raise ValueError(f"published models have {theirs['heads']} attention heads: set --model.heads likewise")
         if own["memory"]["layers"]:
             raise ValueError("published models have no path memory: leave --model.memory out")
-        if own["objective"]["inverse"]:
-            raise ValueError("published models have no inverse dynamics: leave --model.objective.inverse out")
         try:
             model.load_state_dict(published.state_dict())
         except RuntimeError as error:

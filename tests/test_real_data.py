@@ -191,7 +191,6 @@ def test_training_begins_from_a_published_checkpoint(tmp_path, tree, checkpoint)
         ({"layers": 2}, "layers 3, not 2"),
         ({"heads": 8}, "4 attention heads"),
         ({"memory": MemoryConfig(layers=1)}, "no path memory"),
-        ({"objective": replace(REFERENCE.objective, inverse=0.1)}, "no inverse dynamics"),
     ):
         with pytest.raises(ValueError, match=message):
             Trainer(replace(config, model=replace(REFERENCE, **changes)), tmp_path).begin_from(checkpoint)
