@@ -130,7 +130,6 @@ class Trainer:
                 "predictor_hidden",
                 "predictor_layers",
                 "condition",
-                "context",
             )
             differing = [f"{name} {theirs[name]}, not {own[name]}" for name in names if own[name] != theirs[name]]
             raise ValueError(
