@@ -48,10 +48,9 @@ def control(config: ControlConfig) -> None:
     runs = load_runs(config)
     cells = planned_cells(config, runs)
     kept = config.folder / "cells"
-    left = [cell for cell in cells if load_cell(kept, cell, config) is None]
-    collect(
-        config, planned_cells(config, runs, all_of_them=True)
-    )  # says what cannot be told beside it, before it plays
+    beside = planned_cells(config, runs, all_of_them=True)  # what cannot be told beside them is said before they play
+    done = {cell.name for cell in beside if load_cell(kept, cell, config) is not None}
+    left = [cell for cell in cells if cell.name not in done]
     print(
         f"{len(cells)} cells of {config.count} episodes in {config.folder}, {len(cells) - len(left)} done", flush=True
     )
@@ -77,7 +76,7 @@ def control(config: ControlConfig) -> None:
         share = episodes.success[:, -1].mean()
         spent = duration(perf_counter() - began)
         print(f"  {number}/{len(left)} {cell.name}: success at the end {share:.3f}, {spent}", flush=True)
-    results = collect(config, planned_cells(config, runs, all_of_them=True))
+    results = collect(config, beside)
     if results["tasks"]:
         keep(results, config.folder)
         print(f"\n{control_tables(results)}\n\nresults  {config.folder / 'results.json'}, .csv, .md")
