@@ -85,7 +85,7 @@ from .measure import (
     view_return,
 )
 from .reference_run import ReferenceConfig, make_reference_run
-from .report import evaluation_figure, evaluation_table
+from .report import evaluation_figure, evaluation_table, kept_paths
 from .train import load_budget, load_config, load_model, require_checkpoint
 from .view_sets import Fixations, ViewSet, balanced_items, calibrate_untrained, make_view_set, own_fixations
 
@@ -194,8 +194,7 @@ def evaluate(folder: Path, config: EvaluateConfig, *, quiet: bool = False) -> di
 
 def result_paths(run: Path, split: str, condition: str = "") -> tuple[Path, Path]:
     """Return where the results of a run on `split`, under a condition, are kept: JSON and figure."""
-    name = "-".join(["results", *([] if split == "test" else [split]), *([condition] if condition else [])])
-    return run / f"{name}.json", run / f"{name}.png"
+    return kept_paths(run, "results", split, condition)
 
 
 def condition_of(config: EvaluateConfig, run: TrainConfig) -> str:

@@ -53,7 +53,7 @@ from ..world_model.protocol import WorldModel
 from .config import TrainConfig, make_world
 from .control.episodes import play_episodes
 from .intervals import share
-from .report import markdown_table, new_figure, save_figure
+from .report import kept_paths, markdown_table, new_figure, save_figure
 from .train import load_config, load_model
 from .worlds import half_glimpse, motor_of
 
@@ -165,8 +165,7 @@ def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
 
 def result_paths(config: HomingConfig) -> tuple[Path, Path]:
     """Return where the results are kept: JSON and figure."""
-    name, out = "homing" if config.split == "test" else f"homing-{config.split}", config.out or config.run
-    return out / f"{name}.json", out / f"{name}.png"
+    return kept_paths(config.out or config.run, "homing", config.split)
 
 
 def homing_table(results: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, make_agent, make_world
 from .intervals import bootstrap_interval
-from .report import new_figure, save_figure
+from .report import kept_paths, new_figure, save_figure
 from .train import load_config, load_model
 from .view_sets import Embeddings, embed
 
@@ -197,8 +197,7 @@ def horizons(config: HorizonsConfig) -> dict[str, Any]:
 
 def result_paths(config: HorizonsConfig) -> tuple[Path, Path]:
     """Return where the results are kept: JSON and figure."""
-    name = "horizons" if config.split == "test" else f"horizons-{config.split}"
-    return config.run / f"{name}.json", config.run / f"{name}.png"
+    return kept_paths(config.run, "horizons", config.split)
 
 
 def horizons_table(results: dict[str, Any]) -> str:

@@ -42,6 +42,15 @@ def evaluation_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def kept_paths(folder: Path, name: str, split: str, condition: str = "") -> tuple[Path, Path]:
+    """Return where results `name` on `split`, under a condition, are kept in `folder`: JSON and figure.
+
+    The split and the condition are in the name, so that choosing settings on validation things keeps the test's results.
+    """
+    stem = "-".join([name, *([] if split == "test" else [split]), *([condition] if condition else [])])
+    return folder / f"{stem}.json", folder / f"{stem}.png"
+
+
 def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose columns line up."""
     widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
