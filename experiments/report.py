@@ -45,7 +45,7 @@ def evaluation_table(results: dict[str, Any]) -> str:
 def kept_paths(folder: Path, name: str, split: str, condition: str = "") -> tuple[Path, Path]:
     """Return where results `name` on `split`, under a condition, are kept in `folder`: JSON and figure.
 
-    The split and the condition are in the name, so that choosing settings on validation things keeps the test's results.
+    Both are in the name: choosing settings on validation things must not overwrite the results on test things.
     """
     stem = "-".join([name, *([] if split == "test" else [split]), *([condition] if condition else [])])
     return folder / f"{stem}.json", folder / f"{stem}.png"
