@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from ..world_model.checkpoint import CheckpointError
+from ..world_model.settings import flat_settings
 from .compare.aggregate import COLUMNS, cell, measured_columns, pool, require_alike
 from .report import markdown_table
 
@@ -82,21 +83,14 @@ def _pooled(measures: list[dict[str, Any]], column: str) -> dict[str, Any] | Non
     return pool([m[column]["value"] for m in measures]) if all(column in m for m in measures) else None
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
 def _title(settings: dict[str, Any]) -> str:
     return f"{settings['model']['method']}, {settings['world']}"
 
 
 def _common(settings: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the flattened settings of the first group, which the others are named by their difference from."""
-    return _flat(settings[0]) if settings else {}
+    return flat_settings(settings[0]) if settings else {}
 
 
 def _differences(settings: dict[str, Any], common: dict[str, Any]) -> list[str]:
-    return [f"{key} {value}" for key, value in _flat(settings).items() if common.get(key, value) != value]
+    return [f"{key} {value}" for key, value in flat_settings(settings).items() if common.get(key, value) != value]

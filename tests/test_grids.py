@@ -77,7 +77,7 @@ def test_an_arm_may_start_from_another_preset_and_common_settings_come_first():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model.condition": "neither"}, "must be Literal.*'none'.*got 'neither'"),
+        ({"model.condition": "neither"}, "must be 'both', .* or 'none', got 'neither'"),
         ({"model.colour": 1}, "no setting 'model.colour'; ModelOptions has method, encoder"),
         ({"modle.z_dim": 1}, "no group 'modle'"),
         ({"model.objective": {}}, "no setting 'model.objective'"),

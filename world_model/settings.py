@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal, get_args
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, Union, get_args
 
 from .encoder import EncoderName
 from .memory import MemoryConfig
@@ -29,27 +31,85 @@ def check_sizes(config: Any) -> None:
             raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}")
 
 
-def from_dict(kind: type, values: Mapping[str, Any]) -> Any:
+def from_dict(kind: type, values: Any, path: str = "") -> Any:
     """Return the dataclass that `dataclasses.asdict` made `values` of.
 
     A nested dataclass may be given as a dict, a tuple as a list, as JSON has them; what is left out has its default.
 
+    Args:
+        kind: The dataclass.
+        values: Name -> value.
+        path: Where `values` stand among other settings, dotted, for messages: "model."; empty for the outermost.
+
     Raises:
-        ValueError: if a setting is unknown or of a wrong type, as in a run of another version.
+        ValueError: if a setting is unknown, missing or of a wrong type, as in a run of another version.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path.rstrip('.') or kind.__name__} must be an object of settings, got {values!r}")
     hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
+    unknown = [path + name for name in sorted(set(values) - set(hints))]
     if unknown:
         raise ValueError(f"{kind.__name__} has no settings {unknown}: remove them, or use a matching version")
     arguments = {}
     for name, value in values.items():
-        if isinstance(hints[name], type) and is_dataclass(hints[name]):
-            value = from_dict(hints[name], value)
+        hint = hints[name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            value = from_dict(hint, value, f"{path}{name}.")
+        elif not fits(value, hint):
+            raise ValueError(f"{path}{name} must be {expected(hint)}, got {value!r}")
         arguments[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return kind(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{kind.__name__} cannot be made of {dict(values)}: {error}") from error
+    missing = [path + f.name for f in fields(kind) if f.name not in values and _required(f)]
+    if missing:
+        raise ValueError(f"{kind.__name__} needs settings {missing}")
+    return kind(**arguments)
+
+
+def flat_settings(settings: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested settings, as JSON has them, by their dotted paths."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flat_settings(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
+    return flat
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Return whether `value`, as JSON has it, is of the type `hint`: a list is a tuple, an int is a float."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in arguments)
+    if origin in (Union, UnionType):
+        return any(fits(value, choice) for choice in arguments)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return len(kinds) == len(value) and all(fits(v, kind) for v, kind in zip(value, kinds, strict=True))
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, type(None) if hint is None else origin or hint)
+
+
+def expected(hint: Any) -> str:
+    """Return the type `hint` in words, as in "'a', 'b' or int"."""
+    if typing.get_origin(hint) in (Literal, Union, UnionType):
+        *others, last = _alternatives(hint)
+        return f"{', '.join(others)} or {last}" if others else last
+    return str(hint) if typing.get_origin(hint) else hint.__name__
+
+
+def _alternatives(hint: Any) -> list[str]:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return [repr(choice) for choice in arguments]
+    if origin in (Union, UnionType):
+        return [each for choice in arguments for each in _alternatives(choice)]
+    return ["None" if hint is type(None) else expected(hint)]
+
+
+def _required(setting: Field[Any]) -> bool:
+    return setting.default is MISSING and setting.default_factory is MISSING
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union
+from typing import Any
 
 from ...world_model.objectives import Objective
+from ...world_model.settings import expected, fits
 from ..config import Effort, TrainConfig, from_dict, presets
 
 Settings = Mapping[str, Any]
@@ -97,30 +97,8 @@ def with_settings(config: TrainConfig, changes: Settings) -> TrainConfig:
         if last not in hints or is_dataclass(hints[last]):
             leaves = [name for name, hint in hints.items() if not is_dataclass(hint)]
             raise ValueError(f"no setting {path!r}; {kind.__name__} has {', '.join(leaves)}")
-        if not _fits(value, hints[last]):
-            expected = str(hints[last]) if typing.get_origin(hints[last]) else hints[last].__name__
-            raise ValueError(f"{path} must be {expected.replace('typing.', '')}, got {value!r}")
         place[last] = value
     return from_dict(TrainConfig, settings)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether `value`, as JSON has it, is of the type `hint`."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in arguments)
-    if origin in (Union, UnionType):
-        return any(_fits(value, choice) for choice in arguments)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            return False
-        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        return len(kinds) == len(value) and all(_fits(v, kind) for v, kind in zip(value, kinds, strict=True))
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, type(None) if hint is None else hint)
 
 
 def load_grid(name: str) -> Grid:
@@ -147,8 +125,8 @@ def load_grid(name: str) -> Grid:
             f"{path}: a grid has no {', '.join(unknown)}; it has {', '.join(f.name for f in fields(Grid))}"
         )
     for key, hint in hints.items():
-        if key in values and not _fits(values[key], hint):
-            raise ValueError(f"{path}: {key} must be {getattr(hint, '__name__', hint)}, got {values[key]!r}")
+        if key in values and not fits(values[key], hint):
+            raise ValueError(f"{path}: {key} must be {expected(hint)}, got {values[key]!r}")
     groups = [values["arms"], values.get("common", {})]
     if not all(isinstance(group, dict) for group in groups) or not all(
         isinstance(arm, dict) for arm in values["arms"].values()
