@@ -14,8 +14,7 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | loss/cosine, loss/variance, loss/covariance, loss/contrast, loss/recall | its terms, unweighted |
 | loss/invariance, loss/equivariance | of a baseline: what its branches compare, without and with the motion |
 | loss/projected_variance, loss/projected_covariance | of a baseline: the terms on its projections |
-| loss/inverse | the motion between two views, regressed from their embeddings |
-| loss/trajectory, loss/label | of a baseline: straightness of z, and the class read from z |
+| loss/inverse, loss/trajectory, loss/label | of a baseline: the motion read from two z, straightness of z, the class |
 | learning_rate, tau | of the optimiser and the target encoder |
 | gradient_norm | before clipping |
 | z_std | mean over dimensions of the std of z in the batch |

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..agents.rollout import Rollout
@@ -34,7 +37,9 @@ from ..world_model.probes import feature_std, rankme
 from ..world_model.protocol import WorldModel
 from ..world_model.published import published_model, read_published
 from ..world_model.replay import SequenceReplay, Windows
+from ..world_model.settings import flat_settings
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
+from .interrupt import held_back
 from .measure import Material, relative_r2, top1_from_context
 from .run_log import RunLog
 from .view_sets import ViewSet, balanced_items, make_view_set, own_fixations
@@ -43,6 +48,9 @@ PROBE_CONTEXT = 3
 """Views behind the z_agg of the probes during training."""
 PROBE_THINGS, PROBE_VIEWS, PROBE_SAMPLES = (640, 240), 8, (8_000, 1_920)
 """Training and validation things of those probes, views of each, and samples fitted and scored on."""
+
+RESUMABLE = ("device", "folder", "log_every", "probe_every", "checkpoint_every", "final_evaluation")
+"""Settings that may differ when a run is gone on with: what is learned does not depend on them."""
 
 
 @dataclass
@@ -186,6 +194,7 @@ class Trainer:
             "glimpses": self.glimpses,
             "seconds": self.seconds,
             "budget": asdict(self.budget),
+            "config": asdict(self.config),
             "replay": replay_state,
             "generators": {name: rng.bit_generator.state for name, rng in self.generators.items()},
             "torch_generator": torch.get_rng_state().tolist(),
@@ -260,40 +269,87 @@ def train(config: TrainConfig, folder: Path, *, resume: bool = False, stop_after
         config: The settings; for a resumed run those it was started with.
         folder: The run's folder, which must be new unless `resume`.
         resume: Go on from the newest checkpoint.
-        stop_after: Leave off after this update, as an interruption would; None to go to the end.
+        stop_after: Leave off after this update, as a kill would; None to go to the end.
 
     Raises:
-        CheckpointError: if there is nothing to resume, or a checkpoint cannot be read or written.
+        CheckpointError: if there is nothing to resume, a checkpoint cannot be read or written, or another process
+            trains in `folder`.
+        KeyboardInterrupt: after Ctrl-C, when the update that was on its way is done and a checkpoint written.
         LossNotFiniteError: if the loss is NaN or infinite.
     """
+    with alone_in(folder):
+        _train(config, folder, resume=resume, stop_after=stop_after)
+
+
+def _train(config: TrainConfig, folder: Path, *, resume: bool, stop_after: int | None) -> None:
+    checkpoint = latest_checkpoint(folder / "checkpoints") if resume else None
+    if resume and checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start the run again")
+    if checkpoint is not None:
+        _refuse_edited(config, folder, checkpoint)
     trainer = Trainer(config, folder)
-    if resume:
-        checkpoint = latest_checkpoint(folder / "checkpoints")
-        if checkpoint is None:
-            raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start the run again")
+    if checkpoint is not None:
         trainer.restore(checkpoint)
     elif config.from_reference is not None:
         trainer.begin_from(Path(config.from_reference))
     log = RunLog(folder, resume_step=trainer.learner.steps)
     total = config.learner.total_steps
+    with held_back() as interrupted:
+        try:
+            pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds; a log file needs fewer lines than a terminal
+            with tqdm(
+                total=total, initial=trainer.learner.steps, unit="step", dynamic_ncols=True, mininterval=pause
+            ) as bar:
+                _loop(trainer, log, bar, total if stop_after is None else min(stop_after, total), interrupted)
+            if interrupted():
+                trainer.save()
+                print(f"saved at update {trainer.learner.steps} of {total} in {folder}", file=sys.stderr)
+        finally:
+            log.close()
+
+
+def _refuse_edited(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
+    """Raise CheckpointError if `config` departs, `RESUMABLE` apart, from what the run has gone by so far."""
+    saved = load_checkpoint(checkpoint, only=[])[1].get("config")
+    if saved is None:
+        raise CheckpointError(f"{checkpoint} is of a version that kept no settings with it: start the run again")
+    now, before = flat_settings(json.loads(json.dumps(asdict(config)))), flat_settings(saved)
+    edited = [key for key in {**before, **now} if now.get(key) != before.get(key) and key not in RESUMABLE]
+    if edited:
+        differences = "; ".join(f"{key} {now.get(key)}, was {before.get(key)}" for key in edited)
+        raise CheckpointError(
+            f"{folder / 'config.json'} differs from what the run has gone by so far: {differences}. Put these back, or "
+            f"start another run; only {', '.join(RESUMABLE)} may change"
+        )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in `folder` meanwhile; the end of this process, however it comes, frees it.
+
+    Raises:
+        CheckpointError: if another process trains there, or the lock cannot be written.
+    """
+    with saving(f"the lock of {folder}"):
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise CheckpointError(f"another process trains in {folder}: let it end, or stop it first") from error
     try:
-        pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds; a log file needs fewer lines than a terminal
-        with tqdm(
-            total=total, initial=trainer.learner.steps, unit="step", dynamic_ncols=True, mininterval=pause
-        ) as bar:
-            _loop(trainer, log, bar, total if stop_after is None else min(stop_after, total))
+        yield
     finally:
-        log.close()
+        lock.release()
 
 
-def _loop(trainer: Trainer, log: RunLog, bar: Any, last: int) -> None:
-    """Advance to update `last`, logging, probing and saving on the way."""
+def _loop(trainer: Trainer, log: RunLog, bar: Any, last: int, interrupted: Callable[[], bool]) -> None:
+    """Advance to update `last`, or as far as one gets, logging, probing and saving on the way."""
     config, learner = trainer.config, trainer.learner
     total = config.learner.total_steps
     shown: dict[str, str] = {}
     glimpses, clock = trainer.glimpses, time.monotonic()
     began, before = time.monotonic(), trainer.seconds
-    while learner.steps < last:
+    while learner.steps < last and not interrupted():
         metrics = trainer.advance()
         bar.update(1)
         step = learner.steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +36,15 @@ def main(arguments: list[str]) -> None:
     print(f"run {folder}: {config.learner.total_steps} updates, {config.world} world. Resume with --resume {folder}")
     try:
         train(config, folder, resume=resume)
-    except Exception:
-        if not resume and not (folder / "metrics.csv").exists():  # it could not even begin, so that nothing is lost
+    except BaseException as error:
+        begun = (folder / "metrics.csv").exists()
+        if not resume and not begun:  # so that nothing is lost
             shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, KeyboardInterrupt):
+            way_on = (
+                f"go on with: glimpseworld train --resume {folder}" if begun else "it had not begun: nothing is kept"
+            )
+            print(way_on, file=sys.stderr)
         raise
     if config.final_evaluation != "none":
         print("\nevaluating on held-out things")

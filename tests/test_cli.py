@@ -124,9 +124,11 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path):
     process.wait()
     (folder,) = (tmp_path / "runs").iterdir()
     step = int(sorted(folder.glob("checkpoints/step-*"))[-1].name.split("-")[1])
-    config = json.loads((folder / "config.json").read_text())
-    config["learner"]["total_steps"] = step + 3  # so that the test ends; the schedule is not what it is about
-    (folder / "config.json").write_text(json.dumps(config))
+    for path in (folder / "config.json", *folder.glob("checkpoints/*/state.json")):
+        settings = json.loads(path.read_text())
+        config = settings if path.name == "config.json" else settings["state"]["config"]
+        config["learner"]["total_steps"] = step + 3  # so that the test ends; the schedule is not what it is about
+        path.write_text(json.dumps(settings))
     done = run("train", "--resume", str(folder), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"step-{step + 3:08d}" in [p.name for p in folder.glob("checkpoints/*")]
