@@ -172,15 +172,19 @@ def _baselines(*methods: str) -> dict[str, Settings]:
     return {method: {"model.method": method, **FOUR_TARGETS, **_DEPTHS.get(method, {})} for method in methods}
 
 
+BEYOND: dict[str, Settings] = {"pose-tokens": {"model.tokens": "pose"}}
+"""What is not in the paper and is better: tokens that tell where a view was seen from."""
+
 CONTRASTS: dict[str, Settings] = {
     "plus": {},
     "third": {},
     "paper": NO_ADDITIONS,
     "no-actions": {"model.condition": "none"},
+    **BEYOND,
     **_baselines("byol", "simclr", "equimod", "sie"),
 }
 """The main contrasts: seq-JEPA with the additions, in full and in a third of the time; without any; without actions;
-and baselines."""
+with what is better beyond the paper; and baselines."""
 
 BASELINES: dict[str, Settings] = {
     "plus": {},
@@ -262,11 +266,6 @@ PATH: dict[str, Settings] = {
     "saccade-memory": {"preset": "quick-saccade", "model.memory.layers": 2},
 }
 """The path memory, trained on paths whose views are swapped for others, and on paths with their own views."""
-BEYOND: dict[str, Settings] = {
-    "plus": {},
-    "pose-tokens": {"model.tokens": "pose"},
-}
-"""What is not in the paper and may be better: tokens that tell where a view was seen from."""
 
 CURIOSITY: dict[str, Settings] = {
     "random": {},
@@ -286,7 +285,7 @@ BUILT_IN: dict[str, Grid] = {
         Grid("ablations", "quick", {**ABLATIONS, **SACCADES}, effort="full"),
         Grid("baselines", "quick", equal_cost(BASELINES, 2_400)),
         Grid("path", "quick", PATH),
-        Grid("beyond", "quick", equal_cost(BEYOND, 1_200), effort="brief"),
+        Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), effort="brief"),
         Grid("curiosity", "quick", CURIOSITY, common={"learner.total_steps": 1_200}, effort="brief"),
     )
 }
