@@ -98,10 +98,14 @@ class HomingConfig:
     """Folder for the results; None for the run's."""
 
     def __post_init__(self) -> None:
-        if min(self.episodes, self.steps, *self.imposed) < 1 or min(self.noise, default=-1.0) < 0 or not self.agents:
+        for name in ("imposed", "noise", "agents"):
+            given = getattr(self, name)
+            if not given or len(set(given)) < len(given):
+                raise ValueError(f"{name} must name at least one value, each once, got {list(given)}")
+        if min(self.episodes, self.steps, *self.imposed) < 1 or not all(0 <= std < math.inf for std in self.noise):
             raise ValueError(
-                "expected episodes, steps and imposed of at least 1, noise of at least 0, and an agent, got "
-                f"{self.episodes}, {self.steps}, {self.imposed}, {self.noise} and {self.agents}"
+                "expected episodes, steps and imposed of at least 1, and noise of at least 0, got "
+                f"{self.episodes}, {self.steps}, {self.imposed} and {self.noise}"
             )
 
 

@@ -100,8 +100,16 @@ def test_agents_meet_the_same_episodes_and_the_seed_settles_them(untrained, tmp_
     assert alone["median_distance"] != measure(["dead reckoning"], 2)["dead reckoning"]["median_distance"]
 
 
+@pytest.mark.parametrize("name", ["imposed", "noise", "agents"])
+def test_nothing_to_measure_and_the_same_twice_are_refused(name):
+    twice = getattr(HomingConfig(Path("run")), name)[:1] * 2
+    for given in ((), twice):
+        with pytest.raises(ValueError, match=f"{name} must name at least one value, each once"):
+            HomingConfig(Path("run"), **{name: given})
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"episodes": 0}, {"imposed": (0,)}, {"noise": (-0.1,)}, {"agents": ()}, {"steps": 0}]
+    "wrong", [{"episodes": 0}, {"imposed": (0,)}, {"noise": (-0.1,)}, {"noise": (float("nan"),)}, {"steps": 0}]
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="expected episodes, steps and imposed of at least 1"):
