@@ -41,15 +41,21 @@ def load_results(run: Path, name: str = "results.json") -> dict[str, Any]:
     """Return the results of a run, kept in the file called `name`.
 
     Raises:
-        CheckpointError: if there is none.
+        CheckpointError: if there is none, or the file is damaged or something else.
     """
     path = run / name
+    if not (run / "config.json").is_file() and not path.is_file():
+        raise CheckpointError(f"{run} is no run: expected a folder that `glimpseworld train` made")
     if not path.is_file():
         raise CheckpointError(f"{run} has no {name}: run `glimpseworld evaluate {run}` first")
     try:
-        return json.loads(path.read_text())
+        results = json.loads(path.read_text())
     except ValueError as error:
         raise CheckpointError(f"cannot read {path}: {error}; run `glimpseworld evaluate {run}` again") from error
+    groups = ("config", "trained", "untrained")
+    if not isinstance(results, dict) or not all(isinstance(results.get(group), dict) for group in groups):
+        raise CheckpointError(f"{path} is not what `glimpseworld evaluate` writes, an object with {', '.join(groups)}")
+    return results
 
 
 def summary_table(results: list[dict[str, Any]]) -> str:

@@ -430,6 +430,8 @@ def require_checkpoint(folder: Path) -> Path:
     Raises:
         CheckpointError: if there is none.
     """
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}: name one that `glimpseworld train` made")
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"no checkpoint in {folder} yet: let the run reach its first one")
@@ -440,13 +442,17 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[WorldModel, int]:
     """Return the newest model of the run in `folder`, in eval mode, and the update it is from.
 
     Raises:
-        CheckpointError: if there is none, or it cannot be read.
+        CheckpointError: if there is none, it cannot be read, or it is of another version.
+        ValueError: if the device cannot be had.
     """
-    checkpoint = require_checkpoint(folder)
+    place, checkpoint = checked_device(device), require_checkpoint(folder)
     arrays, state = load_checkpoint(checkpoint, only=["model"])
-    model = build_model(state["model"])
+    try:
+        model = build_model(state["model"])
+    except ValueError as error:
+        raise CheckpointError(f"cannot build the model of {checkpoint}: {error}") from error
     model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
-    return model.to(device).eval(), state["steps"]
+    return model.to(place).eval(), state["steps"]
 
 
 def load_budget(folder: Path) -> dict[str, float] | None:

@@ -91,7 +91,7 @@ class Malicious:
     ("content", "message"),
     [
         (pickle.dumps(Malicious(), protocol=2), "nothing else is unpickled"),
-        (b"not a checkpoint at all", "cannot read"),
+        (b"not a checkpoint at all", r"cannot read weights\.pth: it is damaged, or holds objects\. Expected"),
         (b"", "cannot read"),
         ({"weights": torch.zeros(2)}, "missing"),
         ({"model": [torch.zeros(2)]}, "holds no weights"),

@@ -33,8 +33,18 @@ def test_what_a_method_does_not_predict_is_left_blank():
     assert found["predictor_mrr"] == "–"
 
 
-def test_a_run_without_results_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="evaluate"):
+def test_a_run_without_results_is_named_and_what_is_no_run(tmp_path):
+    with pytest.raises(CheckpointError, match="is no run"):
+        load_results(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="run `glimpseworld evaluate"):
+        load_results(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"config": {}, "trained": 3, "untrained": {}}'])
+def test_a_file_of_something_else_is_named(tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"results\.json is not what `glimpseworld evaluate` writes"):
         load_results(tmp_path)
 
 

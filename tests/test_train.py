@@ -324,6 +324,10 @@ def test_damaged_and_missing_runs_are_named(finished, tmp_path):
     save_config(TINY, tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint"):
         load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="cannot compute on device 'abacus'"):
+        load_model(finished, "abacus")
     with pytest.raises(CheckpointError, match="nothing to resume"):
         train(TINY, tmp_path, resume=True)
     (tmp_path / "config.json").write_text('{"seed": 0, "num_envs": "four"}')

@@ -78,6 +78,8 @@ def read_published(path: Path) -> dict[str, Tensor]:
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, *_DAMAGED) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's words advise to unpickle it all the same
+            reason = "it is damaged, or holds objects"
         raise ValueError(
             f"cannot read {path}: {reason}. Expected a .safetensors file, or one that torch.save "
             "wrote, of tensors and plain values; nothing else is unpickled, since that could run any code"
