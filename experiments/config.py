@@ -188,8 +188,11 @@ class TrainConfig:
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.glimpses_per_update <= 0 or self.warmup_glimpses < 0:
-            raise ValueError("glimpses_per_update must be above 0 and warmup_glimpses at least 0")
+        if not 0 < self.glimpses_per_update < math.inf or self.warmup_glimpses < 0:
+            raise ValueError(
+                "glimpses_per_update must be above 0 and finite, and warmup_glimpses at least 0, got "
+                f"{self.glimpses_per_update} and {self.warmup_glimpses}"
+            )
         low, high = self.replay.context
         if not 1 <= low <= high or self.replay.targets < 1:
             raise ValueError(

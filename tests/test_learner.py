@@ -94,6 +94,11 @@ def test_weight_decay_spares_biases_gains_and_the_agg_token():
     assert len(decayed["params"]) + len(plain["params"]) == count
 
 
+def test_a_schedule_shorter_than_its_warm_up_is_all_warm_up():
+    config = LearnerConfig(total_steps=5, warmup_steps=10, learning_rate=1.0, initial_learning_rate=0.0)
+    assert [config.learning_rate_at(step) for step in range(5)] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
 def test_clipping_bounds_the_step():
     def sgd_step(clip):
         learner = make_learner(clip_norm=clip, initial_learning_rate=1.0)
@@ -170,8 +175,10 @@ def test_views_are_normalised_with_channels_first():
     "options",
     [
         {"total_steps": 0},
-        {"warmup_steps": 101, "total_steps": 100},
+        {"warmup_steps": -1},
         {"learning_rate": -1},
+        {"learning_rate": math.nan},
+        {"weight_decay": math.inf},
         {"clip_norm": -1},
         {"target_tau": 1.5},
         {"precision": "half"},

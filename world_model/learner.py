@@ -28,7 +28,7 @@ class LearnerConfig:
         learning_rate: After warm-up.
         initial_learning_rate: At step 0; rises linearly during warm-up.
         final_learning_rate: At `total_steps`; a cosine leads there from the end of warm-up.
-        warmup_steps: Steps of warm-up.
+        warmup_steps: Steps of warm-up; of a shorter schedule, all of it is warm-up.
         weight_decay: AdamW's; none on biases, norm gains and the [AGG] token.
         clip_norm: Largest norm of the gradient; larger ones are scaled down. 0 for no clipping.
         target_tau: EMA coefficient of the target encoder at step 0; a cosine leads it to 1 at `total_steps`.
@@ -46,14 +46,14 @@ class LearnerConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if self.total_steps < 1 or not 0 <= self.warmup_steps <= self.total_steps:
+        if self.total_steps < 1 or self.warmup_steps < 0:
             raise ValueError(
-                f"total_steps must be at least 1 and warmup_steps in [0, total_steps], "
-                f"got {self.total_steps} and {self.warmup_steps}"
+                f"total_steps must be at least 1 and warmup_steps at least 0, got {self.total_steps} and "
+                f"{self.warmup_steps}"
             )
-        rates = (self.learning_rate, self.initial_learning_rate, self.final_learning_rate, self.weight_decay)
-        if min(rates) < 0 or self.clip_norm < 0:
-            raise ValueError(f"learning rates, weight_decay and clip_norm must not be negative, got {self}")
+        for name in ("learning_rate", "initial_learning_rate", "final_learning_rate", "weight_decay", "clip_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
         if not 0 <= self.target_tau <= 1:
             raise ValueError(f"target_tau must be in [0, 1], got {self.target_tau}")
         if self.precision not in get_args(Precision):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -105,10 +106,10 @@ class Objective:
 
     def __post_init__(self) -> None:
         for name in ("variance", "covariance", "contrast"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is a weight and must be >= 0, got {getattr(self, name)}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is a weight and must be at least 0 and finite, got {getattr(self, name)}")
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be above 0 and finite, got {self.temperature}")
         if not self.contrast and self.temperature != Objective.temperature:
             raise ValueError("temperature has no effect without contrast: leave it out, or set contrast above 0")
 
