@@ -24,6 +24,7 @@ from .rotations import (
     unseen_rotations,
 )
 from .sensor import SENSOR_FACTORS, sense
+from .settings import check_number
 from .shapes.objects import load_objects
 from .variation import FactorDraw, Variation
 from .world import MotionKind, MotionSignal, World, checked_motion_signal
@@ -61,8 +62,7 @@ class ObjectRotationWorld(World):
     ) -> None:
         if rotation is None:
             rotation = "3diebench" if variation == "3diebench" else "free"
-        if not 0 < max_angle <= np.pi:
-            raise ValueError(f"max_angle must be in (0, pi] radians, got {max_angle}")
+        check_number("max_angle in radians", max_angle, low=0, high=np.pi, above=True)
         if rotation not in get_args(RotationRange):
             raise ValueError(f"rotation must be one of {get_args(RotationRange)}, got {rotation!r}")
         if lighting not in get_args(FactorDraw):

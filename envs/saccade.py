@@ -17,7 +17,7 @@ from .eye.oculomotor import Oculomotor
 from .imagery.image_set import ImageSet
 from .imagery.images import load_images
 from .sensor import SENSOR_FACTORS, sense
-from .settings import is_numbers, settings_from
+from .settings import check_flag, check_number, is_numbers, settings_from
 from .variation import Variation
 from .world import MotionKind, MotionSignal, World, checked_motion_signal
 
@@ -57,15 +57,14 @@ class SaccadeWorld(World):
         self.variation = Variation(SENSOR_FACTORS, _DRAW_VARIATION, variation)
         self.images = images if isinstance(images, ImageSet) else load_images(images, split)
         self.fovea = make_fovea(fovea, glimpse_size, padding=padding, scales=scales, radius=radius)
+        check_flag("subpixel", subpixel)
         self.subpixel, self.zoom = subpixel, None if zoom is None else _checked_zoom(zoom)
         side = self.images.side
         if reach is None and glimpse_size > side:
             raise ValueError(f"a glimpse of {glimpse_size} pixels does not fit an image of {side}; give a smaller one")
         self.reach = 1.0 - glimpse_size / side if reach is None else reach
-        if not 0 <= self.reach <= 1:
-            raise ValueError(f"reach must be in [0, 1] image units, got {reach}")
-        if not 0 < max_amplitude <= 2:
-            raise ValueError(f"max_amplitude must be in (0, 2] image units, got {max_amplitude}")
+        check_number("reach in image units", self.reach, low=0, high=1)
+        check_number("max_amplitude in image units", max_amplitude, low=0, high=2, above=True)
         if start not in ("uniform", "center"):
             raise ValueError(f'start must be "uniform" or "center", got {start!r}')
         self.max_amplitude, self.start = max_amplitude, start

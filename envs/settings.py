@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from numbers import Integral, Real
@@ -53,10 +54,25 @@ def check_number(name: str, value: Any, *, low: float, high: float = math.inf, a
     raise ValueError(f"{name} must be a finite number {expected}, got {value!r}")
 
 
-def check_whole(name: str, value: Any, *, low: int) -> None:
-    """Raise a ValueError that calls the value `name`, unless it is a whole number from `low` on; 2.0 is none."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} must be a whole number, at least {low}, got {value!r}")
+def check_whole(name: str, value: Any, *, low: int, high: int | None = None) -> None:
+    """Raise a ValueError that calls the value `name`, unless it is a whole number in [low, high]; 2.0 is none."""
+    highest = math.inf if high is None else high
+    if isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= highest:
+        return
+    expected = f"at least {low}" + ("" if high is None else f" and at most {high}")
+    raise ValueError(f"{name} must be a whole number, {expected}, got {value!r}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise a ValueError that calls the value `name`, unless it is True or False: any text, "False" too, is true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+
+
+def check_path(name: str, value: Any) -> None:
+    """Raise a ValueError that calls the value `name`, unless it is a text or a path; it need not lead anywhere."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"{name} must be a name or a path, got {value!r}")
 
 
 def is_numbers(value: Any) -> bool:

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from .cache import RowsFile, fingerprint, progress, streamed_arrays
 from .rotations import canonical
+from .settings import check_path, check_whole
 from .splits import SPLITS, Split, dealt_to
 
 LIST_FILES = ("train_images.npy", "train_labels.npy", "val_images.npy", "val_labels.npy")
@@ -92,8 +93,9 @@ def load_stored_views(
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
-    if size < 1 or views_per_object < 2:
-        raise ValueError(f"size must be 1 or more and views_per_object 2 or more, got {size} and {views_per_object}")
+    check_path("source", source)
+    check_whole("size in pixels", size, low=1)
+    check_whole("views_per_object", views_per_object, low=2)
     root = Path(source).resolve()
     names, labels, class_names = _members(root, split)
     seen = [root / name for name in names]

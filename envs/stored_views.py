@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from .draws import EpisodeDraws, Rows
 from .environment import ComposedEnv, ComposedVectorEnv, free_viewing
 from .rotations import as_motion, bounded_rotations, rotation_towards
+from .settings import check_number
 from .splits import Split
 from .stored_view_files import StoredViews, load_stored_views
 from .world import MotionKind, MotionSignal, World, checked_motion_signal
@@ -37,8 +38,7 @@ class StoredViewsWorld(World):
         max_angle: float = np.pi / 4,
         motion_signal: MotionSignal = "realised",
     ) -> None:
-        if not 0 < max_angle <= np.pi:
-            raise ValueError(f"max_angle must be in (0, pi] radians, got {max_angle}")
+        check_number("max_angle in radians", max_angle, low=0, high=np.pi, above=True)
         if not isinstance(source, StoredViews):
             source = load_stored_views(source, split, size, views_per_object)
         self.stored, self.max_angle = source, max_angle

@@ -261,6 +261,34 @@ def test_bad_input_says_what_was_expected(env_id, toy_images):
         make_vec(env_id, toy_images, autoreset_mode="Sometimes")
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Saccade", {"subpixel": "False"}, "subpixel must be True or False, got 'False'"),
+        ("Saccade", {"subpixel": 0}, "subpixel must be True or False, got 0"),
+        ("Saccade", {"max_amplitude": "far"}, "max_amplitude in image units must be a finite number .*, got 'far'"),
+        ("Saccade", {"reach": [1]}, r"reach in image units must be a finite number .*, got \[1\]"),
+        ("Saccade", {"padding": 2.5}, "padding.* must be a whole number, at least 0 and at most 255, got 2.5"),
+        ("Saccade", {"images": 3}, "images must be a name or a path, got 3"),
+        ("ObjectRotation", {"shadows": "no"}, "shadows must be True or False, got 'no'"),
+        ("ObjectRotation", {"members_per_family": 2.0}, "members_per_family must be a whole number, .*, got 2.0"),
+        ("ObjectRotation", {"max_angle": True}, "max_angle in radians must be a finite number .*, got True"),
+        ("ObjectRotation", {"objects": None}, "objects must be a name or a path, got None"),
+        ("StoredViews", {"source": 3}, "source must be a name or a path, got 3"),
+        ("SaccadeClassify", {"stop": "False"}, "stop must be True or False, got 'False'"),
+        ("SaccadeClassify", {"logit_scale": None}, "logit_scale must be a finite number .*, got None"),
+        ("SaccadeClassify", {"motion_cost": "0"}, "motion_cost must be a finite number .*, got '0'"),
+        ("SaccadeHoming", {"success_radius": "near"}, "success radius must be a finite number .*, got 'near'"),
+        ("SaccadeSearch", {"step_cost": True}, "step_cost must be a finite number .*, got True"),
+        ("SaccadeReach", {"goal_distance": {"low": 0.2}}, "goal_distance must be a pair .*, got {'low': 0.2}"),
+    ],
+)
+def test_options_of_a_wrong_type_say_what_was_expected(name, options, message):
+    for make_any in (gym.make, gym.make_vec):
+        with pytest.raises(ValueError, match=message):
+            make_any(f"GlimpseWorld/{name}-v0", **options)
+
+
 def test_stepping_an_ended_row_in_disabled_mode_is_an_error(env_id, toy_images):
     vector = make_vec(env_id, toy_images, autoreset_mode="Disabled")
     vector.reset(seed=0)

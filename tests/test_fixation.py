@@ -218,7 +218,7 @@ def test_saliency_may_be_off():
         ({"radios": 1}, r"priority has no settings \['radios'\]; it has \['saliency', 'radius'"),
         (["radius"], "priority must be a dict"),
         ([], "priority must be a dict"),
-        ({"saliency": "off"}, "priority's saliency must be true or false, got 'off'"),
+        ({"saliency": "off"}, "priority's saliency must be True or False, got 'off'"),
         ({"radius": -1}, "priority's radius must be a finite number at least 0, got -1"),
         ({"strength": 1.5}, "priority's strength must be a finite number at least 0 and at most 1, got 1.5"),
         ({"decay": None}, "priority's decay must be a finite number at least 0 and at most 1, got None"),

@@ -302,7 +302,7 @@ class TestObjectSet:
             load_objects(split="dev")  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=r"unknown palette 'grey'"):
             load_objects(palette="grey")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="1 or more"):
+        with pytest.raises(ValueError, match="at least 1"):
             load_objects(members_per_family=0)
         members = load_objects(members_per_family=1)
         for index in (-1, len(members)):

@@ -200,7 +200,7 @@ def test_bad_arguments(tree, tmp_path):
     with pytest.raises(ValueError, match="no object of the train split"):
         load(tmp_path / "empty")
     for arguments in ({"split": "dev"}, {"size": 0}, {"views_per_object": 1}):
-        with pytest.raises(ValueError, match=r"unknown split 'dev'|must be 1 or more"):
+        with pytest.raises(ValueError, match=r"unknown split 'dev'|must be a whole number, at least [12], got"):
             load_stored_views(tree, **arguments)
     with pytest.raises(ValueError, match="max_angle"):
         make(tree, max_angle=0.0)

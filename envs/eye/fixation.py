@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..settings import check_number
+from ..settings import check_flag, check_number
 
 INHIBITION_RADIUS = 16.0
 """Radius of inhibition of return in image pixels: the published seq-JEPA's, on 96 x 96 images."""
@@ -58,8 +58,7 @@ class PrioritySettings:
     among the highest alone."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.saliency, bool):
-            raise ValueError(f"priority's saliency must be true or false, got {self.saliency!r}")
+        check_flag("priority's saliency", self.saliency)
         for name, high in (("radius", np.inf), ("strength", 1), ("decay", 1), ("temperature", np.inf)):
             check_number(f"priority's {name}", getattr(self, name), low=0, high=high)
         if self.centre_bias is not None:

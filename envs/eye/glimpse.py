@@ -20,8 +20,7 @@ class Fovea(ABC):
 
     def __init__(self, size: int, *, padding: int = 0) -> None:
         check_whole("the glimpse's size in pixels", size, low=1)
-        if not 0 <= padding <= 255:
-            raise ValueError(f"the padding value must be in 0-255, got {padding}")
+        check_whole("padding, a grey level,", padding, low=0, high=255)
         self.size, self.padding = size, padding
 
     @property

@@ -6,6 +6,7 @@ import os
 import warnings
 from pathlib import Path
 
+from ..settings import check_path
 from ..splits import SPLITS, Split
 from .image_files import read_class_folders, read_tiny_imagenet
 from .image_formats import (
@@ -60,6 +61,7 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
+    check_path("images", source)
     if source in BUILT_IN:
         return _built_in(str(source), split).made_by(load_images, str(source), split)
     path = Path(os.path.abspath(os.path.expanduser(source)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..settings import check_whole
+from ..settings import check_flag, check_whole
 from ..threads import auto_threads, run
 from .camera import Camera
 from .lighting import Lighting
@@ -42,6 +42,7 @@ class Renderer:
 
     def __init__(self, size: int = 64, *, shadows: bool = True, threads: int | None = None) -> None:
         check_whole("size in pixels", size, low=1)
+        check_flag("shadows", shadows)
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, or None for one a processor, got {threads}")
         self.size = size

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cache import cached_arrays, progress
+from ..settings import check_path, check_whole
 from ..splits import SPLITS, Split
 from .families import FAMILIES, PALETTES, Palette, build_mesh
 from .meshes import Mesh
@@ -110,8 +111,8 @@ def load_objects(
     for name, value, known in (("split", split, SPLITS), ("palette", palette, PALETTES), ("up_axis", up_axis, UP_AXES)):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
-    if members_per_family < 1:
-        raise ValueError(f"members_per_family must be 1 or more, got {members_per_family}")
+    check_path("objects", source)
+    check_whole("members_per_family", members_per_family, low=1)
     if source not in SOURCES:
         if not Path(source).is_dir():
             raise ValueError(

@@ -13,6 +13,7 @@ from ..environment import ComposedEnv, ComposedVectorEnv
 from ..imagery.image_set import ImageSet
 from ..object_rotation import ObjectRotationWorld
 from ..saccade import SaccadeWorld
+from ..settings import check_flag, check_number
 from ..world import World
 from .task import Task
 
@@ -27,10 +28,9 @@ class Classify(Task):
     """
 
     def __init__(self, *, logit_scale: float, motion_cost: float, stop: bool) -> None:
-        if not 0 < logit_scale < np.inf:
-            raise ValueError(f"logit_scale must be above 0 and finite, got {logit_scale}")
-        if not 0 <= motion_cost <= 1:
-            raise ValueError(f"motion_cost must be in [0, 1], got {motion_cost}")
+        check_number("logit_scale", logit_scale, low=0, above=True)
+        check_number("motion_cost", motion_cost, low=0, high=1)
+        check_flag("stop", stop)
         self.logit_scale, self.motion_cost, self.stop = logit_scale, motion_cost, stop
 
     def bind(self, num_envs: int, world: World) -> None:

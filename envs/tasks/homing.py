@@ -38,9 +38,9 @@ class Homing(PoseGoalTask):
         ends: Ends = "success",
     ) -> None:
         check_whole("imposed, the number of motions,", imposed, low=1)
-        if not 0 <= tolerance < scale:
-            raise ValueError(f"the success radius must be in [0, {scale:g}), got {tolerance}")
         super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
+        if tolerance >= scale:
+            raise ValueError(f"the success radius must be in [0, {scale:g}), got {tolerance}")
         self.imposed = imposed
 
     def bind(self, num_envs: int, world: World) -> None:

@@ -15,6 +15,7 @@ from ..imagery.image_set import ImageSet
 from ..object_rotation import ObjectRotationWorld, RotationRange
 from ..rotations import canonical, reachable_share
 from ..saccade import SaccadeWorld
+from ..settings import is_numbers
 from ..world import World
 from .task import DRAW_GOAL, DRAW_GOAL_VIEW, Ends, PoseGoalTask, Reward, Task, pose_scale
 
@@ -42,15 +43,17 @@ class Matching(PoseGoalTask):
         ends: Ends = "success",
     ) -> None:
         super().__init__(tolerance=tolerance, scale=scale, reward=reward, step_cost=step_cost, ends=ends)
-        if not 0 <= tolerance < furthest:
+        if tolerance >= furthest:
             raise ValueError(f"the success radius must be in [0, {furthest:g}), got {tolerance}")
-        pair = np.asarray(goal_range, dtype=np.float64)
-        if pair.shape != (2,) or not tolerance <= pair[0] <= pair[1] <= furthest:
+        if not (
+            is_numbers(goal_range) and len(goal_range) == 2 and tolerance <= goal_range[0] <= goal_range[1] <= furthest
+        ):
             raise ValueError(
                 f"{option} must be a pair low <= high in [{tolerance:g}, {furthest:g}], that is, beyond success and "
                 f"within what can be reached, got {goal_range}"
             )
-        self.low, self.high, self.option, self.furthest = float(pair[0]), float(pair[1]), option, furthest
+        self.low, self.high = float(goal_range[0]), float(goal_range[1])
+        self.option, self.furthest = option, furthest
 
     @abstractmethod
     def goals_at(self, starts: np.ndarray, distances: np.ndarray, uniform: np.ndarray) -> np.ndarray:

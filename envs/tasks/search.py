@@ -96,7 +96,7 @@ def compose_search(
     reward: Reward = "sparse",
     step_cost: float = 0.05,
     ends: Ends = "success",
-    reach: float = 1.0,
+    reach: float | None = 1.0,
     **world: Any,
 ) -> tuple[World, Task]:
     """Return the world and the task of `SaccadeSearchEnv`.
@@ -110,7 +110,7 @@ def compose_search(
             'search needs images with a box around each target: use the built-in images ("scenes"), '
             "or an ImageSet with boxes"
         )
-    boxes = saccades.images.boxes * (2 / saccades.images.side) - 1
+    boxes, reach = saccades.images.boxes * (2 / saccades.images.side) - 1, saccades.reach
     beyond = (boxes[:, :2] > reach + _ON_THE_EDGE) | (boxes[:, 2:] < -reach - _ON_THE_EDGE)
     if beyond.any():
         raise ValueError(

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ..draws import EpisodeDraws, Rows
+from ..settings import check_number
 from ..world import MotionKind, World
 
 Reward = Literal["sparse", "dense"]
@@ -137,8 +138,8 @@ class GoalTask(Task):
     ) -> None:
         if reward not in get_args(Reward):
             raise ValueError(f"reward must be one of {get_args(Reward)}, got {reward!r}")
-        if not 0 <= step_cost <= 1:
-            raise ValueError(f"step_cost must be in [0, 1], got {step_cost}")
+        check_number("the success radius", tolerance, low=0)
+        check_number("step_cost", step_cost, low=0, high=1)
         if ends not in get_args(Ends):
             raise ValueError(f"ends must be one of {get_args(Ends)}, got {ends!r}")
         self.tolerance, self.scale, self.reward, self.step_cost = tolerance, scale, reward, step_cost
