@@ -39,7 +39,8 @@ class DatasetConfig:
     split: Literal["train", "validation", "test"] = "train"
     """Objects or images to show."""
     env_options: dict[str, str] = field(default_factory=dict)
-    """Further keyword arguments of the environment, as NAME VALUE pairs; a value is read as JSON where it is JSON."""
+    """Further keyword arguments of the environment, as NAME VALUE pairs; a value is JSON, or as Python
+    writes it, such as True or (1, 2), or else a text."""
 
 
 def main(arguments: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -46,7 +48,8 @@ class RolloutConfig:
     fps: int = 4
     """Frames a second of the recording."""
     env_options: dict[str, str] = field(default_factory=dict)
-    """Further keyword arguments of the environment, as NAME VALUE pairs; a value is read as JSON where it is JSON."""
+    """Further keyword arguments of the environment, as NAME VALUE pairs; a value is JSON, or as Python
+    writes it, such as True or (1, 2), or else a text."""
 
 
 def main(arguments: list[str]) -> None:
@@ -154,13 +157,14 @@ def _batched(values: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def parsed_options(options: dict[str, str]) -> dict[str, Any]:
-    """Return keyword arguments from the command line: a value is read as JSON where it is JSON, else as it stands."""
-    import json
+    """Return keyword arguments from the command line: values are JSON, or as Python writes them, else as they stand."""
+    return {name: _parsed(text) for name, text in options.items()}
 
-    parsed: dict[str, Any] = {}
-    for name, text in options.items():
+
+def _parsed(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
         try:
-            parsed[name] = json.loads(text)
-        except json.JSONDecodeError:
-            parsed[name] = text
-    return parsed
+            return read(text)
+        except (ValueError, SyntaxError, TypeError):  # TypeError: what cannot be a key, as in {[1]: 2}
+            pass
+    return text

@@ -3,7 +3,7 @@
 import pytest
 
 from glimpseworld.experiments.intervals import wilson_interval
-from glimpseworld.experiments.play import RolloutConfig, rollout
+from glimpseworld.experiments.play import RolloutConfig, parsed_options, rollout
 
 OPTIONS = {"members_per_family": "2", "size": "16", "shadows": "false"}
 
@@ -39,6 +39,25 @@ def test_agents_that_cannot_act_say_why():
         play("ObjectRotation", "oracle")
     with pytest.raises(ValueError, match="only moves"):
         play("ObjectClassify", "independent")
+
+
+def test_options_are_read_as_json_or_as_python_writes_them():
+    written = {"a": "False", "b": "true", "c": "None", "d": "(1, 2)", "e": "[0.5, null]", "f": "{'x': True}"}
+    assert parsed_options(written) == {
+        "a": False,
+        "b": True,
+        "c": None,
+        "d": (1, 2),
+        "e": [0.5, None],
+        "f": {"x": True},
+    }
+    plain = {"images": "STL-10/unlabeled_X.bin", "fovea": "crop", "source": "~/data (2)", "objects": "{[1]: 2}"}
+    assert parsed_options(plain) == plain
+
+
+def test_options_of_a_wrong_type_say_so():
+    with pytest.raises(ValueError, match="stop must be True or False, got 'no'"):
+        play("ObjectClassify", "random", 1, stop="no")
 
 
 def test_wilsons_interval_is_that_of_the_textbook():

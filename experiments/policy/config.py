@@ -26,7 +26,8 @@ class PolicyConfig:
     env: str = "GlimpseWorld/ObjectClassify-v0"
     """Environment id."""
     env_options: dict[str, str] = field(default_factory=dict)
-    """Further keyword arguments of the environment, as NAME VALUE pairs; a value is read as JSON where it is JSON."""
+    """Further keyword arguments of the environment, as NAME VALUE pairs; a value is JSON, or as Python
+    writes it, such as True or (1, 2), or else a text."""
     on: On = "pixels"
     """What the policy sees in place of images: those; embeddings of the present view ("z"); the aggregate of the last
     views and motions ("z_agg"); the same of a world model that keeps learning from what the policy sees."""
