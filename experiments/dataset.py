@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ import tyro
 
 from ..agents.scripted import Agent
 from ..envs.environment import GlimpseVectorEnv
+from ..world_model.checkpoint import check_writable
 from ..world_model.episodes import Episodes
 from ..world_model.episodes import load_episodes as load_npz
 from ..world_model.motion import MotionKind
@@ -51,12 +53,14 @@ def main(arguments: list[str]) -> None:
         prog="glimpseworld dataset",
         description="Record an agent's episodes into a file or a Minari data set.",
     )
-    if not config.out.endswith(".npz") and not config.out.startswith(_MINARI):
+    if Path(config.out).suffix != ".npz" and not config.out.startswith(_MINARI):
         raise ValueError(f"expected FILE.npz or minari:NAME to record into, got {config.out!r}")
     if config.out.startswith(_MINARI):
         from .minari_data import require_minari
 
         require_minari()  # before the work, not after
+    else:
+        check_writable(Path(config.out))
     episodes = record(config)
     save_episodes(episodes, config.out)
     print(f"recorded {len(episodes)} episodes, {len(episodes.first)} views, into {config.out}")

@@ -16,6 +16,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from .. import envs as _envs
 from ..envs.registration import DATA_ENV_IDS
+from ..world_model.checkpoint import check_writable
 
 _SMALL = {"split": "validation", "members_per_family": 4}
 """Quick to make; the spaces are the same and any of them gives a picture."""
@@ -64,6 +65,8 @@ def main(arguments: list[str]) -> None:
         prog="glimpseworld docs",
         description="Write the environments' documentation from their docstrings.",
     )
+    if not config.check:
+        check_writable(config.folder / "README.md")
     pages = [make_page(env_id) for env_id in documented_ids()]
     if not config.check:
         write(pages, config.folder)

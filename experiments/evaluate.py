@@ -65,7 +65,7 @@ from tqdm import tqdm
 from ..envs.object_rotation import RotationRange
 from ..envs.world import World
 from ..world_model.build import build_model, model_settings
-from ..world_model.checkpoint import saving, write_json
+from ..world_model.checkpoint import check_writable, saving, write_json
 from ..world_model.probes import feature_std, rankme
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
@@ -146,7 +146,8 @@ def evaluate(folder: Path, config: EvaluateConfig, *, quiet: bool = False) -> di
     """Measure the model of the run in `folder`, write `results.json` and `results.png` into it; return the results."""
     began = time.monotonic()
     run = load_config(folder)
-    condition = condition_of(config, run)
+    paths = json_path, figure_path = result_paths(folder, config.split, condition_of(config, run))
+    check_writable(*paths)
     model, step = load_model(folder, config.device)
     plan = PLANS[config.effort]
     material = make_material(run, config, plan)
@@ -185,7 +186,6 @@ def evaluate(folder: Path, config: EvaluateConfig, *, quiet: bool = False) -> di
             results[who] |= {"rankme": rankme(z), "z_std": feature_std(z)}
         results["controls"] = _run(controls, bar)
     results["seconds"] = round(time.monotonic() - began, 1)
-    json_path, figure_path = result_paths(folder, config.split, condition)
     with saving(f"the results to {folder}"):
         write_json(json_path, results)
         evaluation_figure(results, figure_path)

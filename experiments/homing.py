@@ -48,7 +48,7 @@ from ..envs.tasks.homing import Homing
 from ..envs.tasks.task import pose_scale
 from ..envs.world import MotionSignal, World
 from ..envs.wrappers import MotionNoise
-from ..world_model.checkpoint import saving, write_json
+from ..world_model.checkpoint import check_writable, saving, write_json
 from ..world_model.protocol import WorldModel
 from .config import TrainConfig, make_world
 from .control.episodes import play_episodes
@@ -126,6 +126,7 @@ def main(arguments: list[str]) -> None:
 def homing(config: HomingConfig, *, quiet: bool = False) -> dict[str, Any]:
     """Measure, write `homing.json` and `homing.png` (`homing-validation.*` of that split), and return the results."""
     run = load_config(config.run)
+    check_writable(*result_paths(config))
     if config.motion_signal is not None:
         run = _told(run, config.motion_signal)
     model, step = load_model(config.run, config.device)

@@ -27,7 +27,7 @@ from ..agents.planner import motions_reached
 from ..agents.rollout import Rollout
 from ..envs.environment import GlimpseVectorEnv
 from ..envs.world import World
-from ..world_model.checkpoint import saving, write_json
+from ..world_model.checkpoint import check_writable, saving, write_json
 from ..world_model.motion import MotionKind
 from ..world_model.probes import retrieval
 from ..world_model.protocol import WorldModel
@@ -179,6 +179,7 @@ def horizons(config: HorizonsConfig) -> dict[str, Any]:
     if config.episodes < 1 or config.context < 1:
         raise ValueError(f"episodes and context must be at least 1, got {config.episodes} and {config.context}")
     run = load_config(config.run)
+    check_writable(*result_paths(config))
     model, step = load_model(config.run, config.device)
     ways = ways_of(model)
     world = make_world(run, config.split, probing=True)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..world_model.checkpoint import check_writable
+
 Image = NDArray[np.uint8]
 
 _STILLS = 12  # at most so many on a contact sheet
@@ -51,6 +53,7 @@ class Recorder:
 
     Raises:
         ValueError: if the suffix is another one, or `fps` is not above 0.
+        CheckpointError: on entering the block, if the file cannot be written there.
     """
 
     def __init__(self, path: str | os.PathLike[str], fps: float) -> None:
@@ -68,6 +71,7 @@ class Recorder:
         self._open = False
 
     def __enter__(self) -> Recorder:
+        check_writable(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._shape, self._writer, self._open = None, None, True
         return self

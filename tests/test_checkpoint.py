@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from glimpseworld.world_model.checkpoint import (
     CheckpointError,
+    check_writable,
     latest_checkpoint,
     list_checkpoints,
     load_checkpoint,
@@ -187,3 +189,19 @@ def test_a_full_disk_is_told_with_what_could_not_be_written_and_the_way_out():
         raise OSError("no space left")
     with pytest.raises(ValueError, match="another"), saving("the curves"):
         raise ValueError("another")
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.npz").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    check_writable(tmp_path / "file", tmp_path / "new", tmp_path / "not" / "yet" / "there")
+    for path, reason in (
+        (tmp_path / "folder.npz", "found a folder"),
+        (tmp_path / "file" / "new", f"expected a folder at {tmp_path / 'file'}, found a file"),
+        (tmp_path / "file" / "not" / "yet", "found a file"),
+        (Path("/proc/new"), "/proc takes no files"),
+    ):
+        with pytest.raises(CheckpointError, match=f"cannot write {path}: .*{reason}.* Choose another place"):
+            check_writable(tmp_path / "new", path)
+    assert sorted(tmp_path.rglob("*")) == before

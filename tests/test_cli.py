@@ -10,7 +10,12 @@ import pytest
 
 from glimpseworld.envs.shapes.objects import load_objects
 from glimpseworld.experiments.cli import COMMANDS
-from glimpseworld.experiments.config import HELD_OUT_MEMBERS
+from glimpseworld.experiments.config import HELD_OUT_MEMBERS, presets
+from glimpseworld.experiments.evaluate import EvaluateConfig, evaluate
+from glimpseworld.experiments.homing import HomingConfig, homing
+from glimpseworld.experiments.horizons import HorizonsConfig, horizons
+from glimpseworld.experiments.train import save_config
+from glimpseworld.world_model.checkpoint import CheckpointError
 
 TINY = [
     *["train", "quick", "--rotation.size", "16", "--rotation.members-per-family", "2"],
@@ -59,6 +64,36 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("evaluate", "results.png"), ("horizons", "horizons.json"), ("homing", "homing.png")]
+)
+def test_where_results_cannot_be_written_is_said_before_a_model_is_loaded(tmp_path, command, name):
+    (tmp_path / name).mkdir()
+    save_config(presets()["quick"][1], tmp_path)
+    measure = {
+        "evaluate": lambda: evaluate(tmp_path, EvaluateConfig()),
+        "horizons": lambda: horizons(HorizonsConfig(tmp_path)),
+        "homing": lambda: homing(HomingConfig(tmp_path)),
+    }
+    with pytest.raises(CheckpointError, match=f"cannot write {tmp_path / name}"):
+        measure[command]()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "small", "--out"],
+        ["control", "--task", "reorient", "--agent", "random", "--out"],
+        ["docs", "--folder"],
+    ],
+)
+def test_a_folder_that_cannot_be_is_said_before_the_work(tmp_path, arguments):
+    (tmp_path / "file").touch()
+    done = run(*arguments, "file", cwd=tmp_path)
+    assert done.returncode == 1 and not done.stdout
+    assert "expected a folder at" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_names_every_command(tmp_path):

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from glimpseworld.envs.display import axes_in_view, rotation_frame, saccade_frame, with_panel
 from glimpseworld.envs.window import Window
 from glimpseworld.experiments.recording import Recorder
+from glimpseworld.world_model.checkpoint import CheckpointError
 
 MAGENTA = (255, 0, 255)
 PATH = (255, 200, 64)
@@ -412,6 +413,15 @@ def test_an_unknown_suffix_is_refused_at_once(tmp_path, name):
 def test_fps_must_be_positive(tmp_path):
     with pytest.raises(ValueError, match="fps above 0"):
         Recorder(tmp_path / "a.gif", 0)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "png"])
+def test_where_no_file_can_be_is_refused_before_the_first_frame(tmp_path, suffix):
+    (tmp_path / f"taken.{suffix}").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / f"taken.{suffix}", tmp_path / "file" / f"a.{suffix}"):
+        with pytest.raises(CheckpointError, match=f"cannot write {path}"), Recorder(path, 5):
+            pytest.fail("the recording began")
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "gif", "png"])

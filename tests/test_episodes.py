@@ -13,6 +13,7 @@ from glimpseworld.envs.tasks.task import FreeViewing
 from glimpseworld.experiments import dataset
 from glimpseworld.experiments.config import make_agent
 from glimpseworld.experiments.dataset import DatasetConfig, load_episodes, record, save_episodes
+from glimpseworld.world_model.checkpoint import CheckpointError
 from glimpseworld.world_model.episodes import Episodes
 from glimpseworld.world_model.learner import Learner, LearnerConfig
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
@@ -257,6 +258,16 @@ def test_without_minari_the_error_names_the_extra(monkeypatch):
     for call in (lambda: load_episodes("minari:a-v0"), lambda: dataset.main(["minari:a-v0"])):
         with pytest.raises(ValueError, match=r"pip install 'glimpseworld\[minari\]'"):
             call()
+
+
+@pytest.mark.parametrize("out", ["taken.npz", "file/data.npz", ".npz"])
+def test_what_cannot_be_written_is_said_before_anything_is_played(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset, "record", lambda config: pytest.fail("played first"))
+    (tmp_path / "taken.npz").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises((CheckpointError, ValueError), match=rf"cannot write {out}|expected FILE\.npz"):
+        dataset.main([out])
 
 
 def test_the_command_records(tmp_path, capsys):

@@ -126,6 +126,25 @@ def saving(what: str, way_out: str = "Free some space") -> Iterator[None]:
         raise CheckpointError(f"cannot write {what}: {error}. {way_out}") from error
 
 
+def check_writable(*paths: Path) -> None:
+    """See, before the work for it, that files can be written at `paths`, folders that are missing being made then.
+
+    Raises:
+        CheckpointError: if one cannot: a folder has its name, or what is to hold it is no folder or takes no files.
+    """
+    for path in paths:
+        with saving(str(path), "Choose another place"):
+            if path.is_dir():
+                raise IsADirectoryError("expected a file or nothing there, found a folder")
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            if not folder.is_dir():
+                raise NotADirectoryError(f"expected a folder at {folder}, found a file")
+            try:
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                raise OSError(f"{folder} takes no files ({error.strerror})") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON so that a reader sees the old file or the new one, never half of it."""
     write_text(path, json.dumps(value, indent=2))

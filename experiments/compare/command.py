@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from ...world_model.checkpoint import saving, write_csv, write_json, write_text
+from ...world_model.checkpoint import check_writable, saving, write_csv, write_json, write_text
 from ..report import duration
 from ..run_log import read_metrics
 from ..summary import load_results
@@ -78,6 +78,7 @@ def main(arguments: list[str]) -> None:
     out = config.out or Path("runs") / f"compare-{grid.name}"
     if config.reference not in (None, *grid.arms):
         raise ValueError(f"grid {grid.name!r} has no arm {config.reference} to compare with: {', '.join(grid.arms)}")
+    check_writable(out / "results.json")
     runs = planned_runs(grid, out, config.split)
     chosen = choose(runs, grid, config.arms, config.seeds)
     left = [run for run in chosen if not is_done(run)]

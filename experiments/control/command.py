@@ -26,7 +26,7 @@ from typing import Any
 
 import tyro
 
-from ...world_model.checkpoint import CheckpointError, saving, write_csv, write_json, write_text
+from ...world_model.checkpoint import CheckpointError, check_writable, saving, write_csv, write_json, write_text
 from ...world_model.protocol import WorldModel
 from ..report import duration, failure_text
 from ..train import load_model
@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> None:
 def control(config: ControlConfig) -> None:
     """Play the cells that are left, and write and print the results of all; exits with 1 if a cell has failed."""
     runs = load_runs(config)
+    check_writable(config.folder / "results.json")
     cells = planned_cells(config, runs)
     kept = config.folder / "cells"
     beside = planned_cells(config, runs, all_of_them=True)  # what cannot be told beside them is said before they play
