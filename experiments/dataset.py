@@ -56,9 +56,9 @@ def main(arguments: list[str]) -> None:
     if Path(config.out).suffix != ".npz" and not config.out.startswith(_MINARI):
         raise ValueError(f"expected FILE.npz or minari:NAME to record into, got {config.out!r}")
     if config.out.startswith(_MINARI):
-        from .minari_data import require_minari
+        from .minari_data import check_new_minari
 
-        require_minari()  # before the work, not after
+        check_new_minari(config.out.removeprefix(_MINARI))
     else:
         check_writable(Path(config.out))
     episodes = record(config)

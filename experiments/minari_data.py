@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ..world_model.checkpoint import check_writable
 from ..world_model.episodes import Episodes
 from ..world_model.motion import MotionKind
 
@@ -29,12 +30,12 @@ def save_minari(episodes: Episodes, name: str) -> None:
 
     Raises:
         ValueError: if Minari is not installed, the name is not as Minari has it, or the name is taken.
+        CheckpointError: if nothing can be written where data sets are kept.
     """
-    minari = require_minari()
+    check_new_minari(name)
+    import minari
     from minari.storage import get_dataset_path
 
-    if get_dataset_path(name).exists():
-        raise ValueError(f"the Minari data set {name} already exists: choose another name or version, or delete it")
     env = gym.make(episodes.source["env"], **episodes.source["kwargs"])
     try:
         with warnings.catch_warnings():
@@ -55,15 +56,29 @@ def save_minari(episodes: Episodes, name: str) -> None:
         env.close()
 
 
+def check_new_minari(name: str) -> None:
+    """See, before the work for it, that `save_minari` can write a data set called `name`; it raises the same errors."""
+    require_minari()
+    _check_name(name)
+    from minari.storage import get_dataset_path
+
+    folder = get_dataset_path(name)
+    if folder.exists():
+        raise ValueError(f"the Minari data set {name} already exists: choose another name or version, or delete it")
+    check_writable(folder / "data" / "metadata.json")
+
+
 def load_minari(name: str) -> Episodes:
     """Return the episodes of a local Minari data set of one of this package's environments.
 
     It may be one that `save_minari` wrote, or that `minari.DataCollector` recorded with `record_infos=True`.
 
     Raises:
-        ValueError: if Minari is not installed, there is no such data set, or it holds no glimpses and motions.
+        ValueError: if Minari is not installed, the name is not as Minari has it, there is no such data set, or it holds
+            no glimpses and motions.
     """
     minari = require_minari()
+    _check_name(name)
     try:
         dataset = minari.load_dataset(name)
     except FileNotFoundError as error:
@@ -131,6 +146,18 @@ def _from_second(values: Any, dtype: Any) -> np.ndarray:
     """Return what led to each view: zeros for the first, which no action led to."""
     array = np.asarray(values, dtype=dtype)
     return np.concatenate([np.zeros_like(array[:1], shape=(1, *array.shape[1:])), array])
+
+
+def _check_name(name: str) -> None:
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    try:
+        parse_dataset_id(name)
+    except (ValueError, TypeError):  # TypeError: of a name without a version
+        raise ValueError(
+            "expected minari:NAME-vVERSION, or with a namespace before the name, such as minari:test-v0 or "
+            f"minari:saccade/random-v0, got {'minari:' + name!r}: letters, digits, hyphens and underscores make a name"
+        ) from None
 
 
 def require_minari() -> Any:

@@ -252,6 +252,23 @@ def test_minari_says_what_is_wrong(minari):
         save_episodes(rotations(), "minari:once-v0")
 
 
+@pytest.mark.parametrize("name", ["", "test", "test-v", "test-vx", "a b-v0", "../test-v0", "saccade/-v0"])
+def test_names_that_minari_does_not_take_are_said_before_anything_is_played(minari, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(dataset, "record", lambda config: pytest.fail("played first"))
+    with pytest.raises(ValueError, match=rf"expected minari:NAME-vVERSION.*minari:test-v0.*got 'minari:{name}'"):
+        dataset.main([f"minari:{name}"])
+    with pytest.raises(ValueError, match="expected minari:NAME-vVERSION"):
+        load_episodes(f"minari:{name}")
+    assert not (tmp_path / "minari").exists()
+
+
+def test_a_minari_name_that_is_taken_is_said_before_anything_is_played(minari, monkeypatch):
+    save_episodes(rotations(), "minari:once-v0")
+    monkeypatch.setattr(dataset, "record", lambda config: pytest.fail("played first"))
+    with pytest.raises(ValueError, match="once-v0 already exists: choose another name or version"):
+        dataset.main(["minari:once-v0"])
+
+
 def test_without_minari_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "minari", None)
     monkeypatch.setitem(sys.modules, "h5py", None)
