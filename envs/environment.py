@@ -17,6 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from .core import RENDER_MODES, Simulator
 from .draws import ALL, Rows
+from .settings import EPISODE_STEPS, check_whole
 from .tasks.task import FreeViewing, Task
 from .world import World
 
@@ -147,10 +148,8 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
     ) -> None:
         if max_episode_steps == -1:  # Gymnasium's word for no limit
             max_episode_steps = None
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise ValueError(
-                f"max_episode_steps must be at least 1, or None or -1 for no limit, got {max_episode_steps}"
-            )
+        if max_episode_steps is not None:
+            check_whole("max_episode_steps, unless -1 for no limit,", max_episode_steps, low=1)
         self.render_mode = _checked_render_mode(render_mode)
         self.autoreset_mode = _checked_autoreset_mode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
@@ -349,7 +348,9 @@ class ComposedVectorEnv(GlimpseVectorEnv):
 
     Args:
         arguments, options: of `compose`.
-        num_envs, max_episode_steps, autoreset_mode, render_mode: as in `GlimpseVectorEnv`.
+        num_envs, autoreset_mode, render_mode: as in `GlimpseVectorEnv`.
+        max_episode_steps: steps after which an episode is truncated; None for those of its id, 16, as `gym.make` has
+            it, and -1 for never.
     """
 
     compose: Callable[..., tuple[World, Task]]
@@ -366,7 +367,7 @@ class ComposedVectorEnv(GlimpseVectorEnv):
         super().__init__(
             *self.compose(*arguments, **options),
             num_envs=num_envs,
-            max_episode_steps=max_episode_steps,
+            max_episode_steps=EPISODE_STEPS if max_episode_steps is None else max_episode_steps,
             autoreset_mode=autoreset_mode,
             render_mode=render_mode,
         )

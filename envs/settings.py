@@ -1,4 +1,4 @@
-"""Settings that an environment takes as a JSON-able dict and keeps as a frozen dataclass."""
+"""Settings that an environment takes as a JSON-able dict and keeps as a frozen dataclass; checks of its arguments."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+
+EPISODE_STEPS = 16
+"""Steps after which an episode of a registered id is truncated."""
 
 
 def settings_from(kind: type[T], options: Mapping[str, Any], argument: str) -> T:

@@ -28,6 +28,7 @@ _INTRODUCTION = """\
 
 Importing `glimpseworld.envs` registers these ids with Gymnasium: `gym.make(id, ...)` gives one environment,
 `gym.make_vec(id, num_envs, ...)` a batch that is computed at once. The spaces are those of the default arguments.
+Both take `max_episode_steps`, the steps after which an episode is truncated: None for 16, -1 for no limit.
 """
 
 

@@ -354,6 +354,23 @@ def test_minus_one_is_no_time_limit(env_id, toy_images):
     assert not any(vector.step(vector.action_space.sample())[3].any() for _ in range(40))
 
 
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+def test_no_number_of_steps_is_that_of_the_id_single_and_batched(env_id, toy_images, mode):
+    options = {**kwargs_of(env_id, toy_images), "max_episode_steps": None}
+    single = gym.make(env_id, **options)
+    single.reset(seed=0)
+    ends = [single.step(single.action_space.sample())[3] for _ in range(16)]
+    vector = gym.make_vec(env_id, 2, vectorization_mode=mode, **options)
+    vector.reset(seed=0)
+    assert [vector.step(vector.action_space.sample())[3].all() for _ in range(16)] == ends == [False] * 15 + [True]
+
+
+@pytest.mark.parametrize("steps", [0, 2.5, "9", True])
+def test_a_number_of_steps_must_be_whole_and_above_0(env_id, toy_images, steps):
+    with pytest.raises(ValueError, match=r"max_episode_steps, unless -1 .* whole number, at least 1, got "):
+        gym.make_vec(env_id, 2, **kwargs_of(env_id, toy_images), max_episode_steps=steps)
+
+
 def test_vector_video(env_id, toy_images, tmp_path):
     vector = make_vec(env_id, toy_images, render_mode="rgb_array")
     vector = gym.wrappers.vector.RecordVideo(vector, str(tmp_path / "films"), episode_trigger=lambda n: n == 0)
