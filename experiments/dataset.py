@@ -16,7 +16,7 @@ from ..world_model.checkpoint import check_writable
 from ..world_model.episodes import Episodes
 from ..world_model.episodes import load_episodes as load_npz
 from ..world_model.motion import MotionKind
-from .play import PlayerName, check_id, make_player, parsed_options
+from .play import PlayerName, env_arguments, make_player
 
 _MINARI = "minari:"
 
@@ -92,9 +92,8 @@ def record(config: DatasetConfig) -> Episodes:
     """
     if config.episodes < 1 or config.num_envs < 1:
         raise ValueError(f"episodes and num_envs must be at least 1, got {config.episodes} and {config.num_envs}")
-    check_id(config.env)
     count = min(config.num_envs, config.episodes)
-    kwargs = {"split": config.split, **parsed_options(config.env_options)}
+    kwargs = env_arguments(config.env, config.split, config.env_options)
     try:
         envs = gym.make_vec(config.env, count, vectorization_mode="vector_entry_point", **kwargs)
     except TypeError as error:
@@ -103,8 +102,6 @@ def record(config: DatasetConfig) -> Episodes:
         assert isinstance(envs, GlimpseVectorEnv)
         if not isinstance(envs.single_action_space, gym.spaces.Box):
             raise ValueError(f"expected actions of a Box space to record, {config.env} has {envs.single_action_space}")
-        if envs.max_episode_steps is None:
-            raise ValueError("whole episodes are recorded, so they must end: give max_episode_steps a number")
         agent = make_player(config.agent, config.env, envs.simulator, np.random.default_rng([config.seed, 1]))
         source = {"env": config.env, "kwargs": kwargs, "seed": config.seed, "num_envs": count, "agent": config.agent}
         return _record(envs, agent, config.seed, config.episodes, source)

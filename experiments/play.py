@@ -19,6 +19,8 @@ from ..agents.oracles import OracleAgent
 from ..agents.scripted import Agent, RandomAgent
 from ..envs.core import Simulator
 from ..envs.environment import GlimpseEnv
+from ..envs.settings import check_whole
+from ..envs.splits import Split
 from .config import make_agent
 from .intervals import wilson_interval
 from .recording import Recorder
@@ -81,11 +83,9 @@ def rollout(config: RolloutConfig) -> list[str]:
     with ExitStack() as stack:
         recorder = stack.enter_context(Recorder(config.record, fps=config.fps)) if config.record else None
         wanted = "human" if config.render == "human" else "rgb_array" if recorder else None
-        check_id(config.env)
+        options = env_arguments(config.env, config.split, config.env_options)
         try:
-            env = gym.make(
-                config.env, render_mode=wanted, **{"split": config.split, **parsed_options(config.env_options)}
-            )
+            env = gym.make(config.env, render_mode=wanted, **options)
         except TypeError as error:
             raise ValueError(f"{config.env} does not take these options: {error}") from error
         stack.callback(env.close)
@@ -98,11 +98,25 @@ def rollout(config: RolloutConfig) -> list[str]:
     return [episode.line for episode in episodes] + [_summary(config, episodes)]
 
 
-def check_id(env_id: str) -> None:
-    """Raise ValueError, with the ids there are, unless `env_id` is one of them."""
+def env_arguments(env_id: str, split: Split, options: dict[str, str]) -> dict[str, Any]:
+    """Return the keyword arguments of an environment `env_id` whose whole episodes are played.
+
+    Args:
+        env_id: The id.
+        split: Objects or images to show, unless an option says it.
+        options: As they come from the command line.
+
+    Raises:
+        ValueError: if there is no such id, or its episodes would not end.
+    """
     known = (*_envs.ENV_IDS, *_envs.DATA_ENV_IDS)
     if env_id not in known:
         raise ValueError(f"no environment {env_id!r}; there are {', '.join(known)}")
+    arguments = {"split": split, **parsed_options(options)}
+    if arguments.get("max_episode_steps") is not None:  # None is the id's own number
+        told = "whole episodes are played, so they must end: max_episode_steps"
+        check_whole(told, arguments["max_episode_steps"], low=1)
+    return arguments
 
 
 def make_player(name: PlayerName, env_id: str, simulator: Simulator, rng: np.random.Generator) -> Agent:

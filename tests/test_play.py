@@ -55,6 +55,18 @@ def test_options_are_read_as_json_or_as_python_writes_them():
     assert parsed_options(plain) == plain
 
 
+@pytest.mark.parametrize("steps", ["-1", "0", "2.5", "many"])
+def test_episodes_that_would_not_end_are_refused(steps):
+    message = f"must end: max_episode_steps must be a whole number, at least 1, got '?{steps}"
+    for name in ("ObjectRotation", "RotationHoming"):
+        with pytest.raises(ValueError, match=message):
+            play(name, "random", 1, max_episode_steps=steps)
+
+
+def test_no_number_of_steps_is_that_of_the_id():
+    assert "16 steps" in play("ObjectRotation", "random", 1, max_episode_steps="null")[0]
+
+
 def test_options_of_a_wrong_type_say_so():
     with pytest.raises(ValueError, match="stop must be True or False, got 'no'"):
         play("ObjectClassify", "random", 1, stop="no")

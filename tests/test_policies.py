@@ -140,6 +140,15 @@ def test_settings_without_sense_are_refused(wrong, message):
         replace(TINY, **wrong)
 
 
+def test_episodes_that_would_not_end_are_refused_and_no_number_is_that_of_the_id():
+    endless, ids_own = (
+        replace(TINY, env_options={**TINY.env_options, "max_episode_steps": steps}) for steps in ("-1", "null")
+    )
+    with pytest.raises(ValueError, match=r"must end: max_episode_steps .* at least 1, got -1"):
+        make_envs(endless, "train", 2)
+    assert make_envs(ids_own, "train", 2).unwrapped.max_episode_steps == 16
+
+
 @pytest.mark.parametrize(("steps", "targets"), [(16, 8), (6, 3)])
 def test_a_world_model_that_keeps_learning_has_the_targets_of_the_preset_where_episodes_allow(steps, targets):
     config = replace(TINY, on="z_agg-online", env_options={**TINY.env_options, "max_episode_steps": str(steps)})

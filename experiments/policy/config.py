@@ -14,7 +14,7 @@ from ...agents.sb3 import GlimpseExtractor
 from ...envs.wrappers import FrameStack
 from ...world_model.checkpoint import CheckpointError
 from ...world_model.settings import from_dict
-from ..play import check_id, parsed_options
+from ..play import env_arguments
 
 On = Literal["pixels", "z", "z_agg", "z_agg-online"]
 
@@ -140,10 +140,9 @@ def make_envs(
     """Return the environment of a policy, in mode SameStep, with the objects or images of `split`.
 
     Raises:
-        ValueError: if there is no such id, or it does not take the options.
+        ValueError: if there is no such id, it does not take the options, or episodes would not end.
     """
-    check_id(config.env)
-    options = {"split": split, "autoreset_mode": "SameStep", **parsed_options(config.env_options)}
+    options = {"autoreset_mode": "SameStep", **env_arguments(config.env, split, config.env_options)}
     try:
         envs = gym.make_vec(config.env, num_envs, vectorization_mode="vector_entry_point", **options)
     except TypeError as error:

@@ -118,7 +118,8 @@ def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, envs: 
     train = presets()["quick"][1]
     longest = train.replay.context[1]
     # An episode's last glimpse stands in place of the next one's first, and the replay gets the latter.
-    views = train.episode_steps if envs.max_episode_steps is None else envs.max_episode_steps
+    views = envs.max_episode_steps
+    assert views is not None  # `make_envs` sees to it
     if views <= longest:
         raise ValueError(
             f"a world model learns from windows of up to {longest} views and a target after them: expected episodes of "
