@@ -156,6 +156,8 @@ class GlimpseVectorEnv(gym.vector.VectorEnv[dict[str, np.ndarray], np.ndarray, n
         self.max_episode_steps = max_episode_steps
         self.num_envs = num_envs
         self.simulator = Simulator(world, task or FreeViewing(), num_envs, keep_history=render_mode is not None)
+        if max_episode_steps is not None:
+            self.task.check_length(max_episode_steps)
         self.single_observation_space = self.simulator.observation_space
         self.single_action_space = self.simulator.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

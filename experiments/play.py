@@ -91,6 +91,8 @@ def rollout(config: RolloutConfig) -> list[str]:
         stack.callback(env.close)
         core = env.unwrapped
         assert isinstance(core, GlimpseEnv)
+        assert env.spec is not None and env.spec.max_episode_steps is not None
+        core.task.check_length(env.spec.max_episode_steps)
         agent = make_player(config.agent, config.env, core.simulator, np.random.default_rng([config.seed, 1]))
         episodes = [
             _play(env, core, agent, recorder, config.seed if n == 0 else None, n) for n in range(config.episodes)

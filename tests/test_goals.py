@@ -211,6 +211,16 @@ def test_homing_refuses_what_is_no_task(toy_images):
         SaccadeHomingEnv(toy_images, glimpse_size=8, reward="huge")
 
 
+@pytest.mark.parametrize("name", ["SaccadeHoming", "RotationHoming"])
+def test_homing_refuses_episodes_that_end_before_the_agent_acts(name):
+    env_id = f"GlimpseWorld/{name}-v0"
+    for imposed, steps in ((16, None), (20, None), (3, 3), (3, 2)):
+        with pytest.raises(ValueError, match=f"above imposed, {imposed}, .* got {steps or 16}: raise it, or lower"):
+            gym.make_vec(env_id, 2, imposed=imposed, max_episode_steps=steps)
+    for imposed, steps in ((15, None), (20, 21), (20, -1)):
+        gym.make_vec(env_id, 2, imposed=imposed, max_episode_steps=steps)
+
+
 def test_pose_distance_is_scipys_geodesic():
     a, b = Rotation.random(200, random_state=0), Rotation.random(200, random_state=1)
     got = pose_distance("rotation", a.as_quat(), b.as_quat())

@@ -63,6 +63,12 @@ def test_episodes_that_would_not_end_are_refused(steps):
             play(name, "random", 1, max_episode_steps=steps)
 
 
+def test_homing_refuses_episodes_that_end_before_the_agent_acts():
+    with pytest.raises(ValueError, match=r"above imposed, 20, .* got 16"):
+        play("RotationHoming", "random", 1, imposed="20")
+    assert "21 steps" in play("RotationHoming", "random", 1, imposed="20", max_episode_steps="21")[0]
+
+
 def test_no_number_of_steps_is_that_of_the_id():
     assert "16 steps" in play("ObjectRotation", "random", 1, max_episode_steps="null")[0]
 

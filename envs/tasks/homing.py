@@ -156,7 +156,8 @@ class SaccadeHomingEnv(ComposedEnv):
     `distance` are no observations: an agent that reads them is handed the answer.
 
     ## Arguments
-    - `imposed`: k, how many motions are imposed (4).
+    - `imposed`: k, how many motions are imposed (4); below `max_episode_steps`, or the agent never acts: `gym.make_vec`
+      refuses that, `gym.make`, whose environments do not know their time limit, cannot.
     - `success_radius`: image units, half the image side (0.1).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every saccade of the agent's (0.05).
@@ -218,7 +219,8 @@ class RotationHomingEnv(ComposedEnv):
     `distance` are no observations: an agent that reads them is handed the answer.
 
     ## Arguments
-    - `imposed`: k, how many motions are imposed (4).
+    - `imposed`: k, how many motions are imposed (4); below `max_episode_steps`, or the agent never acts: `gym.make_vec`
+      refuses that, `gym.make`, whose environments do not know their time limit, cannot.
     - `success_angle`: degrees (15).
     - `reward`: "sparse" or "dense".
     - `step_cost`: of every rotation of the agent's (0.05).

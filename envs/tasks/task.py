@@ -24,6 +24,9 @@ IMAGE_DIAGONAL = 2 * np.sqrt(2)
 class Task(ABC):
     """What counts: goal entries of the observation, reward and termination; batched like `World`."""
 
+    imposed: int = 0
+    """Motions at the beginning of an episode that are not the agent's: see `impose`."""
+
     @abstractmethod
     def bind(self, num_envs: int, world: World) -> None:
         """Allocate the state of `num_envs` rows, after the world has."""
@@ -75,6 +78,14 @@ class Task(ABC):
             steps: (n,) int64, 1 for the first motion of an episode.
         """
         return actions
+
+    def check_length(self, steps: int) -> None:
+        """Raise ValueError unless an episode of so many steps has motions of the agent's own."""
+        if steps <= self.imposed:
+            raise ValueError(
+                f"expected max_episode_steps above imposed, {self.imposed}, so that the agent has motions of its own, "
+                f"got {steps}: raise it, or lower imposed"
+            )
 
     def option_ranges(self, world: World) -> dict[str, tuple[float, float]]:
         """Return the reset options the task takes, each a number in a closed range; none by default."""
