@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
+from ..envs.settings import check_whole
 from ..envs.splits import Split
 from ..envs.world import World
 from ..world_model.learner import LearnerConfig
@@ -35,6 +36,7 @@ __all__ = [
     "SaccadeOptions",
     "StoredOptions",
     "TrainConfig",
+    "check_seed",
     "from_dict",
     "make_agent",
     "make_world",
@@ -44,6 +46,11 @@ __all__ = [
 
 Effort = Literal["brief", "quick", "full"]
 """How thoroughly a model is evaluated: `evaluate.PLANS`."""
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless `seed` is one that all that is seeded takes: NumPy, PyTorch and Stable-Baselines3."""
+    check_whole("seed", seed, low=0, high=2**32 - 1)
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ class TrainConfig:
     """How thoroughly the model is evaluated on held-out things after the last update."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         positive = ("num_envs", "episode_steps", "batch_size", "log_every", "probe_every", "checkpoint_every")
         for name in positive:
             if getattr(self, name) < 1:

@@ -16,6 +16,7 @@ from ..world_model.checkpoint import check_writable
 from ..world_model.episodes import Episodes
 from ..world_model.episodes import load_episodes as load_npz
 from ..world_model.motion import MotionKind
+from .config import check_seed
 from .play import PlayerName, env_arguments, make_player
 
 _MINARI = "minari:"
@@ -43,6 +44,9 @@ class DatasetConfig:
     env_options: dict[str, str] = field(default_factory=dict)
     """Further keyword arguments of the environment, as NAME VALUE pairs; a value is JSON, or as Python
     writes it, such as True or (1, 2), or else a text."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def main(arguments: list[str]) -> None:

@@ -69,7 +69,7 @@ from ..world_model.checkpoint import check_writable, saving, write_json
 from ..world_model.probes import feature_std, rankme
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
-from .config import Effort, TrainConfig, make_world
+from .config import Effort, TrainConfig, check_seed, make_world
 from .measure import (
     Material,
     ReturnControl,
@@ -130,6 +130,9 @@ class EvaluateConfig:
     """Of the drawn views, pairs and contexts, and of the probes."""
     device: str = "cpu"
     """Where to compute."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

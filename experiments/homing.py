@@ -50,7 +50,7 @@ from ..envs.world import MotionSignal, World
 from ..envs.wrappers import MotionNoise
 from ..world_model.checkpoint import check_writable, saving, write_json
 from ..world_model.protocol import WorldModel
-from .config import TrainConfig, make_world
+from .config import TrainConfig, check_seed, make_world
 from .control.episodes import play_episodes
 from .intervals import share
 from .report import kept_paths, markdown_table, new_figure, save_figure
@@ -98,6 +98,7 @@ class HomingConfig:
     """Folder for the results; None for the run's."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("imposed", "noise", "agents"):
             given = getattr(self, name)
             if not given or len(set(given)) < len(given):

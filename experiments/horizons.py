@@ -32,7 +32,7 @@ from ..world_model.motion import MotionKind
 from ..world_model.probes import retrieval
 from ..world_model.protocol import WorldModel
 from ..world_model.seq_jepa import SeqJEPA
-from .config import TrainConfig, make_agent, make_world
+from .config import TrainConfig, check_seed, make_agent, make_world
 from .intervals import bootstrap_interval
 from .report import kept_paths, new_figure, save_figure
 from .train import load_config, load_model
@@ -60,6 +60,9 @@ class HorizonsConfig:
     """Where to compute."""
     json: bool = False
     """Print horizons.json instead of the table."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 class Paths:

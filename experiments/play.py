@@ -21,7 +21,7 @@ from ..envs.core import Simulator
 from ..envs.environment import GlimpseEnv
 from ..envs.settings import check_whole
 from ..envs.splits import Split
-from .config import make_agent
+from .config import check_seed, make_agent
 from .intervals import wilson_interval
 from .recording import Recorder
 
@@ -52,6 +52,9 @@ class RolloutConfig:
     env_options: dict[str, str] = field(default_factory=dict)
     """Further keyword arguments of the environment, as NAME VALUE pairs; a value is JSON, or as Python
     writes it, such as True or (1, 2), or else a text."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def main(arguments: list[str]) -> None:

@@ -5,11 +5,14 @@ import resource
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import pytest
 
 from glimpseworld.envs.shapes.objects import load_objects
 from glimpseworld.experiments.cli import COMMANDS
+from glimpseworld.experiments.compare.grid_runs import planned_runs
+from glimpseworld.experiments.compare.grids import Grid
 from glimpseworld.experiments.config import HELD_OUT_MEMBERS, presets
 from glimpseworld.experiments.evaluate import EvaluateConfig, evaluate
 from glimpseworld.experiments.homing import HomingConfig, homing
@@ -64,6 +67,43 @@ def test_a_wrong_call_is_one_clear_line(tmp_path, arguments, message):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["rollout"],
+        ["dataset", "data.npz"],
+        ["train", "quick"],
+        ["evaluate", "nowhere"],
+        ["horizons", "nowhere"],
+        ["homing", "nowhere"],
+        ["control", "small"],
+        ["policy", "train"],
+        ["policy", "play", "nowhere"],
+        ["policy", "curves", "--out", "curves"],
+    ],
+    ids=" ".join,
+)
+def test_a_seed_out_of_range_is_refused_before_the_work(tmp_path, monkeypatch, capsys, call, seed):
+    monkeypatch.chdir(tmp_path)
+    command, *rest = call
+    option = "--seeds" if "curves" in call else "--seed"
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"glimpseworld.experiments.{COMMANDS[command][1]}").main([*rest, option, str(seed)])
+    told = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert ended.value.code == 2
+    assert f"seed must be a whole number, at least 0 and at most 4294967295, got {seed}" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_seeds_of_a_grid_are_in_range_too(tmp_path):
+    grid = {"name": "mine", "preset": "quick", "seeds": [0, -1], "arms": {"plus": {}}}
+    with pytest.raises(ValueError, match=r"arm 'plus': seed must be .* got -1"):
+        planned_runs(Grid(**grid), tmp_path, "test")
+    done = run("compare", "small", "--seeds", "-1", cwd=tmp_path)
+    assert done.returncode in (1, 2) and "-1" in done.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

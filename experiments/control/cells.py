@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from ..config import TrainConfig, presets
+from ..config import TrainConfig, check_seed, presets
 from ..train import load_config, require_checkpoint
 from .controllers import CONTROLLERS, controller_named
 from .tasks import TASKS, ControlTask, Playground, task_named
@@ -70,6 +70,7 @@ class ControlConfig:
     """List what is left and estimate its time, by the first motions of every cell; keep nothing."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         if not self.grid and not (self.task and self.agent):
             raise ValueError('name a grid, "small" or "full", or both --task and --agent')
         for name, value in (("episodes", self.episodes), ("rows", self.rows)):

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
+from ..config import check_seed
 from .config import PolicyConfig, load_policy_config, make_envs
 from .curves import CurvesConfig, curves_table, policy_curves
 from .learning_curve import play_episodes, read_curve
@@ -41,6 +42,9 @@ class PlayPolicy:
     """Sub-environments; each brings an even share of the episodes, whatever their lengths."""
     env_options: dict[str, str] = field(default_factory=dict)
     """Arguments of the environment that replace those of the training, as NAME VALUE pairs."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def main(arguments: list[str]) -> None:

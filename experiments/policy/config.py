@@ -14,6 +14,7 @@ from ...agents.sb3 import GlimpseExtractor
 from ...envs.wrappers import FrameStack
 from ...world_model.checkpoint import CheckpointError
 from ...world_model.settings import from_dict
+from ..config import check_seed
 from ..play import env_arguments
 
 On = Literal["pixels", "z", "z_agg", "z_agg-online"]
@@ -87,6 +88,7 @@ class PolicyConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         positive = (
             "steps",
             "num_envs",
