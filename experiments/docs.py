@@ -71,9 +71,12 @@ def main(arguments: list[str]) -> None:
     pages = [make_page(env_id) for env_id in documented_ids()]
     if not config.check:
         write(pages, config.folder)
-        print(f"wrote {config.folder / 'README.md'} and the pictures of {len(pages)} environments")
+        pictures = sum(page.picture is not None for page in pages)
+        print(f"wrote {config.folder / 'README.md'}, of {len(pages)} environments, and {pictures} pictures")
     elif stale := out_of_date(pages, config.folder):
         raise ValueError(f"{', '.join(stale)} out of date in {config.folder}: run `glimpseworld docs`")
+    else:
+        print(f"{config.folder / 'README.md'} and its pictures are up to date")
 
 
 def documented_ids() -> list[str]:

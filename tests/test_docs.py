@@ -69,9 +69,14 @@ def test_an_environment_that_needs_data_has_a_page_without_spaces():
 
 
 def test_the_command_writes_and_checks(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(docs, "make_page", lambda env_id: Page(env_id, "A page."))
-    with pytest.raises(ValueError, match=r"README\.md out of date"):
+    frame = np.zeros((4, 4, 3), dtype=np.uint8)
+    pictures = dict.fromkeys(envs.ENV_IDS, frame)
+    monkeypatch.setattr(docs, "make_page", lambda env_id: Page(env_id, "A page.", picture=pictures.get(env_id)))
+    with pytest.raises(ValueError, match=r"README\.md, .* out of date"):
         docs.main(["--check", "--folder", str(tmp_path)])
     docs.main(["--folder", str(tmp_path)])
+    assert len(list(tmp_path.glob("pictures/*.png"))) == len(envs.ENV_IDS) < len(documented_ids())
+    told = f"of {len(documented_ids())} environments, and {len(envs.ENV_IDS)} pictures"
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'README.md'}, {told}\n"
     docs.main(["--check", "--folder", str(tmp_path)])
-    assert "wrote" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"{tmp_path / 'README.md'} and its pictures are up to date\n"
