@@ -1,4 +1,4 @@
-"""Who may import whom, and that every README example runs."""
+"""Who may import whom, and that what README shows can be run."""
 
 import ast
 import re
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from glimpseworld import envs
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {
@@ -82,6 +84,11 @@ def test_every_python_block_of_the_readme_runs(tmp_path):
     for block in blocks("python"):
         done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_ids_in_the_readme_can_be_made_as_they_stand():
+    ids = set(re.findall(r"`([^`\s]+-v0)`", (ROOT / "README.md").read_text()))
+    assert ids == {*envs.ENV_IDS, *envs.DATA_ENV_IDS}
 
 
 def test_the_readme_maps_every_module():
