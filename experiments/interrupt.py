@@ -17,7 +17,8 @@ _ASKING = (signal.SIGINT, signal.SIGTERM)
 def held_back() -> Iterator[Callable[[], bool]]:
     """Hold the first Ctrl-C or SIGTERM of the block back until its end, where it has the effect it had before.
 
-    A second one has it at once. In a thread other than the main one, which no signal reaches, nothing is held back.
+    A second one has it at once. One that is ignored, as Ctrl-C is by a job in the background, stays ignored. In a
+    thread other than the main one, which no signal reaches, nothing is held back.
 
     Yields:
         What tells whether one has come: the block should then save its work and end.
@@ -26,7 +27,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in _ASKING}
+    before = {number: signal.getsignal(number) for number in _ASKING if signal.getsignal(number) != signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -37,7 +38,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
         came.append(number)
         os.write(2, b"\nstopping after this update; once more stops at once\n")
 
-    for number in _ASKING:
+    for number in before:
         signal.signal(number, hold)
     try:
         yield lambda: bool(came)

@@ -311,8 +311,8 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, stop_after: int |
 def _refuse_edited(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
     """Raise CheckpointError if `config` departs, `RESUMABLE` apart, from what the run has gone by so far."""
     saved = load_checkpoint(checkpoint, only=[])[1].get("config")
-    if saved is None:
-        raise CheckpointError(f"{checkpoint} is of a version that kept no settings with it: start the run again")
+    if saved is None:  # as in the run of a published checkpoint, or of a version that kept none
+        return
     now, before = flat_settings(json.loads(json.dumps(asdict(config)))), flat_settings(saved)
     edited = [key for key in {**before, **now} if now.get(key) != before.get(key) and key not in RESUMABLE]
     if edited:

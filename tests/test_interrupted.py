@@ -41,6 +41,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """Whoever runs the tests in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def begun(folder, config=TINY):
     folder.mkdir(parents=True)
     save_config(config, folder)
@@ -104,6 +112,14 @@ def test_a_signal_has_its_old_effect_after_the_block_and_the_second_one_within()
             assert len(caught) == 2
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_what_is_ignored_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with held_back() as asked:
+        signal.raise_signal(signal.SIGINT)
+        assert not asked()
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_nothing_is_held_back_outside_of_the_main_thread():
