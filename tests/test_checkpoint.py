@@ -75,9 +75,12 @@ def test_damage_inside_a_file_of_the_right_size_is_named(tmp_path):
         load_checkpoint(folder)
 
 
-def test_a_folder_that_is_no_checkpoint(tmp_path):
+def test_a_folder_that_is_no_checkpoint_or_one_of_another_kind(tmp_path):
     with pytest.raises(CheckpointError, match="is no checkpoint"):
         load_checkpoint(tmp_path)
+    policy = save_checkpoint(tmp_path, 1, {"policy": ARRAYS["model"], "optimizer": {}}, {})
+    with pytest.raises(CheckpointError, match=r"another kind: expected one with model, got policy, optimizer$"):
+        load_checkpoint(policy, only=["model"])
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):

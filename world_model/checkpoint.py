@@ -95,6 +95,9 @@ def load_checkpoint(
         manifest = json.loads(manifest_path.read_text())
         arrays = {}
         for name in manifest["files"] if only is None else only:
+            if name not in manifest["files"]:
+                held = ", ".join(manifest["files"])
+                raise CheckpointError(f"checkpoint {folder} is of another kind: expected one with {name}, got {held}")
             size = manifest["files"][name]
             path = folder / f"{name}.safetensors"
             found = path.stat().st_size
