@@ -218,6 +218,32 @@ def test_curves_are_trained_written_and_gone_on_with(tmp_path, world_model):
         replace(config, world_models=())
 
 
+@pytest.mark.parametrize(
+    ("options", "wrong", "message"),
+    [
+        ({}, "nowhere", r"there is no folder .*nowhere"),
+        ({}, "", r"no checkpoint in .* yet"),
+        ({"glimpse_size": "24"}, None, r"world model in .*run0 does not fit: .*\(24, 24, 3\), .*model's \(16, 16, 3\)"),
+        ({"zoom": "[1, 2]"}, None, "'translation' of 3 numbers, and the world model's 'translation' of 2"),
+    ],
+)
+def test_curves_check_every_world_model_before_the_first_policy(tmp_path, world_model, options, wrong, message):
+    policy = replace(TINY, env_options=TINY.env_options | options)
+    second = world_model if wrong is None else str(tmp_path / wrong)
+    config = CurvesConfig(tmp_path / "curves", (world_model, second), ("pixels", "z"), (0, 1), policy=policy)
+    with pytest.raises((CheckpointError, ValueError), match=message):
+        policy_curves(config)
+    assert not (tmp_path / "curves").exists()
+
+
+def test_curves_check_every_folder_before_the_first_policy(tmp_path, world_model):
+    config = CurvesConfig(tmp_path, (world_model,), ("pixels", "z"), (0,), policy=TINY)
+    train_policy(replace(config.runs()["z", 0], gamma=0.5), tmp_path / "z-seed0", stop_after=64)
+    with pytest.raises(CheckpointError, match=r"z-seed0 is a policy of other settings: gamma 0.5, not 0.95"):
+        policy_curves(config)
+    assert not (tmp_path / "pixels-seed0").exists()
+
+
 def test_each_seed_may_have_a_world_model_of_its_own(tmp_path):
     config = CurvesConfig(tmp_path, ("a", "b"), ("pixels", "z"), (3, 4))
     assert {key: run.world_model for key, run in config.runs().items()} == {

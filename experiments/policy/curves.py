@@ -27,7 +27,7 @@ from ...world_model.checkpoint import saving, write_csv, write_json
 from ..report import markdown_table, new_figure, save_figure
 from .config import On, PolicyConfig
 from .learning_curve import COLUMNS, read_curve
-from .policies import train_policy
+from .policies import require_trainable, train_policy
 
 LAST = 3
 """Evaluations at the end of a curve whose mean is what was reached."""
@@ -75,11 +75,18 @@ class CurvesConfig:
 
 
 def policy_curves(config: CurvesConfig) -> dict[str, Any]:
-    """Train what is left, write the results after each policy and return them, as `curves.json` has them."""
+    """Train what is left, write the results after each policy and return them, as `curves.json` has them.
+
+    Raises:
+        CheckpointError, ValueError: if one of the policies cannot be trained so: see `require_trainable`.
+    """
+    planned = {key: (settings, config.out / "{}-seed{}".format(*key)) for key, settings in config.runs().items()}
+    for settings, folder in planned.values():
+        require_trainable(settings, folder)  # of all, before any of them takes time
     runs: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
-    for (on, seed), settings in config.runs().items():
-        folder = train_policy(settings, config.out / f"{on}-seed{seed}")
+    for (on, seed), (settings, folder) in planned.items():
+        train_policy(settings, folder)
         runs.append({"on": on, "seed": seed, "curve": read_curve(folder)})
         results = {"settings": asdict(config) | {"out": str(config.out)}, "runs": runs, **reached(runs)}
         _keep(results, config.out)

@@ -15,7 +15,8 @@ bit for bit as it would have.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,29 +48,47 @@ def train_policy(config: PolicyConfig, folder: Path | None = None, *, stop_after
         CheckpointError: if the folder is of other settings, or a checkpoint cannot be read or written.
         ValueError: if the environment cannot be made so, or the world model does not fit it.
     """
-    device = checked_device(config.device)
     name = f"{config.env.split('/')[-1].removesuffix('-v0')}-{config.on}-{config.algorithm}"
-    envs = make_envs(config, "train", config.num_envs)  # before a folder is made, which a wrong call would leave behind
-    try:
-        training = Training(config, envs, device)
+    with _made(config) as training:  # before a folder is made, which a wrong call would leave behind
         if folder is None:
             folder = new_run_folder(Path(config.folder), name, config.seed)
         _require_settings(config, folder)
+        with saving(f"to {folder}", "Free some space and start again"):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "config.json", asdict(config))
         checkpoint = latest_checkpoint(folder / "checkpoints")
         done = 0 if checkpoint is None else restore_training(training, checkpoint)
         if done < config.steps:
             _learn(training, folder, done, min(stop_after or config.steps, config.steps))
-    finally:
-        envs.close()
     return folder
 
 
+def require_trainable(config: PolicyConfig, folder: Path) -> None:
+    """Check all that could keep a policy from being trained in `folder`, in the time that its first step takes.
+
+    Raises:
+        CheckpointError: if the folder is of other settings, or there is no world model where one is named.
+        ValueError: if the environment cannot be made so, or the world model does not fit it.
+    """
+    with _made(config):
+        _require_settings(config, folder)
+
+
+@contextmanager
+def _made(config: PolicyConfig) -> Iterator[Training]:
+    """Make what a training consists of, and close its environment at the end."""
+    device = checked_device(config.device)
+    envs = make_envs(config, "train", config.num_envs)
+    try:
+        yield Training(config, envs, device)
+    finally:
+        envs.close()
+
+
 def _require_settings(config: PolicyConfig, folder: Path) -> None:
-    """Write the settings into a new folder; raise CheckpointError if it holds those of another policy."""
-    with saving(f"to {folder}", "Free some space and start again"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "config.json").exists():
-            write_json(folder / "config.json", asdict(config))
+    """Raise CheckpointError if `folder` holds the settings of another policy."""
+    if not (folder / "config.json").exists():
+        return
     found, wanted = asdict(load_policy_config(folder)), asdict(config)
     differing = [name for name in wanted if name != "folder" and found[name] != wanted[name]]
     if differing:

@@ -13,6 +13,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
+from ...agents.fit import require_fit
 from ...agents.latent_env import LatentContext, LatentVecEnv
 from ...agents.online_world_model import OnlineWorldModel
 from ...agents.policy import PolicyAgent
@@ -74,12 +75,20 @@ class Training:
         if self.config.world_model is not None:
             run = Path(self.config.world_model)
             model, _ = load_model(run, str(device))
+            self._require_fit(model, run, world)
             budget = load_budget(run) or {}
             self.model_glimpses = budget.get("glimpses", np.nan)
             self.model_core_seconds = budget.get("core_seconds", np.nan)
             return model
         torch.manual_seed(self.config.seed)
         return build_model({"method": "seq-jepa", **model_config(presets()["quick"][1], world).to_dict()}).to(device)
+
+    def _require_fit(self, model: WorldModel, run: Path, world: World) -> None:
+        views, (motion_dim,) = world.glimpse_space.shape, world.motion_space.shape
+        try:
+            require_fit(model, self.config.env, views=views, kind=world.motion_kind, motion_dim=motion_dim)
+        except ValueError as error:
+            raise ValueError(f"the world model in {run} does not fit: {error}") from error
 
 
 def _algorithm(config: PolicyConfig, venv: VecEnv) -> PPO | SAC:
