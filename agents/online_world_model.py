@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,10 @@ class OnlineWorldModel(VecEnvWrapper):
         targets: int = 2,
     ) -> None:
         super().__init__(venv)
-        if glimpses_per_update <= 0 or warmup_glimpses < 0:
+        if not 0 < glimpses_per_update < math.inf or warmup_glimpses < 0:
             raise ValueError(
-                f"glimpses_per_update must be above 0 and warmup_glimpses at least 0, got {glimpses_per_update} and "
-                f"{warmup_glimpses}"
+                "glimpses_per_update must be above 0 and finite, and warmup_glimpses at least 0, got "
+                f"{glimpses_per_update} and {warmup_glimpses}"
             )
         if replay.num_envs != venv.num_envs:
             raise ValueError(f"the replay is for {replay.num_envs} sub-environments, and there are {venv.num_envs}")

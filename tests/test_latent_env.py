@@ -191,6 +191,12 @@ def test_a_world_model_learns_online_at_the_stated_ratio(toy_images):
     assert {0, 1} <= set(windows.episode)
 
 
+@pytest.mark.parametrize("ratio", [0.0, float("nan"), float("inf")])
+def test_a_ratio_that_no_update_can_keep_is_refused(toy_images, ratio):
+    with pytest.raises(ValueError, match="glimpses_per_update must be above 0 and finite"):
+        online(toy_images, small_model(), ratio=ratio)
+
+
 def test_statistics_keep_following_a_model_that_learns(toy_images):
     model = small_model()
     env = LatentVecEnv(online(toy_images, model), model, "z_agg", settle=None)

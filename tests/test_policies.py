@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -132,7 +133,30 @@ def test_a_policy_of_another_observation_space_is_one_clear_error(tmp_path, caps
         ({"batch_size": 48}, "must divide a rollout"),
         ({"on": "z_agg-online", "algorithm": "sac"}, "goes stale"),
         ({"on": "z_agg", "world_model": "x", "frames": 2}, "frames has no effect"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"on": "zagg", "world_model": "x"}, "on must be one of .*, got 'zagg'"),
+        ({"algorithm": "dqn"}, "algorithm must be one of .*, got 'dqn'"),
+        ({"hidden": (16, -4)}, r"hidden must be of numbers that are at least 1, got \(16, -4\)"),
+        ({"channels": (0,)}, "channels must be of numbers"),
+        ({"image_features": 0}, "image_features must be at least 1"),
+        ({"longest": 0}, "longest must be at least 1"),
+        ({"settle": -1}, "settle must be at least 0, got -1"),
+        ({"warmup_glimpses": -1}, "warmup_glimpses must be at least 0"),
+        ({"gamma": 3.0}, r"gamma must be in \[0, 1\], got 3.0"),
+        ({"gamma": math.nan}, "gamma must be in"),
+        ({"entropy": math.inf}, "entropy must be at least 0 and finite, got inf"),
+        ({"log_std": math.nan}, "log_std must be finite"),
+        ({"seed": -1}, "seed must be a whole number, at least 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0 and finite, got 0.0"),
+        ({"learning_rate": math.nan}, "learning_rate must be above 0 and finite, got nan"),
+        ({"model_learning_rate": -1.0}, "model_learning_rate must be above 0"),
+        ({"glimpses_per_update": math.nan}, "glimpses_per_update must be above 0"),
+        ({"glimpses_per_update": math.inf}, "glimpses_per_update must be above 0 and finite, got inf"),
+        ({"batch_size": 1}, "batch_size must be at least 2 with algorithm ppo.*, got 1"),
+        ({"algorithm": "sac", "replay": 0}, "replay must be at least 1"),
+        ({"algorithm": "sac", "replay": 7}, "a transition of each of 8 sub-environments, .*got 7"),
+        ({"algorithm": "sac", "updates": 0}, "updates must be at least 1"),
     ],
 )
 def test_settings_without_sense_are_refused(wrong, message):
@@ -147,6 +171,26 @@ def test_episodes_that_would_not_end_are_refused_and_no_number_is_that_of_the_id
     with pytest.raises(ValueError, match=r"must end: max_episode_steps .* at least 1, got -1"):
         make_envs(endless, "train", 2)
     assert make_envs(ids_own, "train", 2).unwrapped.max_episode_steps == 16
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"latent_steps": 0}, "latent_steps must be at least 1"),
+        ({"seeds": (1, 1)}, "seeds must differ"),
+        ({"on": ("z",)}, 'on must name "pixels"'),
+    ],
+)
+def test_curves_without_sense_are_refused(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        CurvesConfig(tmp_path, **({"world_models": ("a",), "policy": TINY} | wrong))
+
+
+@pytest.mark.parametrize(("numbers", "message"), [(["--hidden", "-4"], "hidden must be"), (["--gamma", "3"], "gamma")])
+def test_a_wrong_number_on_the_command_line_is_told_of_at_once(numbers, message, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["train", *numbers])
+    assert left.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("steps", "targets"), [(16, 8), (6, 3)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gymnasium as gym
 import torch
@@ -18,6 +20,28 @@ from ..config import check_seed
 from ..play import env_arguments
 
 On = Literal["pixels", "z", "z_agg", "z_agg-online"]
+Algorithm = Literal["ppo", "sac"]
+
+_COUNTS = (
+    *("steps", "num_envs", "batch_size", "rollout_steps", "epochs", "replay", "updates", "image_features", "frames"),
+    *("longest", "evaluate_every", "evaluation_episodes"),
+)
+_RANGES: tuple[tuple[Sequence[str], Callable[[Any], bool], str], ...] = (
+    (_COUNTS, lambda value: value >= 1, "at least 1"),
+    (("on",), lambda value: value in get_args(On), f"one of {get_args(On)}"),
+    (("algorithm",), lambda value: value in get_args(Algorithm), f"one of {get_args(Algorithm)}"),
+    (("settle", "warmup_glimpses"), lambda value: value >= 0, "at least 0"),
+    (("hidden", "channels"), lambda value: all(count >= 1 for count in value), "of numbers that are at least 1"),
+    (
+        ("learning_rate", "model_learning_rate", "glimpses_per_update"),
+        lambda value: 0 < value < math.inf,
+        "above 0 and finite",
+    ),
+    (("entropy",), lambda value: 0 <= value < math.inf, "at least 0 and finite"),
+    (("gamma",), lambda value: 0 <= value <= 1, "in [0, 1]"),
+    (("log_std",), math.isfinite, "finite"),
+)
+"""Settings, whether a value is in their range, which NaN never is, and the range in words."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +58,7 @@ class PolicyConfig:
     views and motions ("z_agg"); the same of a world model that keeps learning from what the policy sees."""
     world_model: str | None = None
     """Folder of the run that the world model is from; without one, "z_agg-online" begins one from scratch."""
-    algorithm: Literal["ppo", "sac"] = "ppo"
+    algorithm: Algorithm = "ppo"
     """Which algorithm."""
     steps: int = 200_000
     """Steps of the environment, over all sub-environments."""
@@ -89,18 +113,20 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        positive = (
-            "steps",
-            "num_envs",
-            "batch_size",
-            "rollout_steps",
-            "evaluate_every",
-            "evaluation_episodes",
-            "frames",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for names, holds, told in _RANGES:
+            for name in names:
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"{name} must be {told}, got {getattr(self, name)!r}")
+        if self.algorithm == "ppo" and self.batch_size < 2:
+            raise ValueError(
+                f"batch_size must be at least 2 with algorithm ppo, whose advantages are compared within a "
+                f"batch, got {self.batch_size}"
+            )
+        if self.algorithm == "sac" and self.replay < self.num_envs:
+            raise ValueError(
+                f"replay must hold a transition of each of {self.num_envs} sub-environments, got {self.replay}: raise "
+                "it, or lower num_envs"
+            )
         if self.algorithm == "ppo" and self.rollout_steps * self.num_envs % self.batch_size:
             raise ValueError(
                 f"batch_size must divide a rollout, rollout_steps x num_envs = {self.rollout_steps * self.num_envs}, "

@@ -53,6 +53,12 @@ class CurvesConfig:
     def __post_init__(self) -> None:
         if "pixels" not in self.on or not self.seeds:
             raise ValueError(f'on must name "pixels" and seeds at least one, got {self.on} and {self.seeds}')
+        if self.latent_steps is not None and self.latent_steps < 1:
+            raise ValueError(
+                f"latent_steps must be at least 1, or None for as many as from pixels, got {self.latent_steps}"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds must differ from each other, got {self.seeds}")
         if len(self.world_models) not in (0, 1, len(self.seeds)):
             raise ValueError(
                 f"world_models must be one for all seeds or one for each of {self.seeds}, got {len(self.world_models)}"
