@@ -17,7 +17,7 @@ from ..world_model.episodes import Episodes
 from ..world_model.episodes import load_episodes as load_npz
 from ..world_model.motion import MotionKind
 from .config import check_seed
-from .play import PlayerName, env_arguments, make_player
+from .play import PlayerName, env_arguments, make_player, taking_options
 
 _MINARI = "minari:"
 
@@ -98,10 +98,8 @@ def record(config: DatasetConfig) -> Episodes:
         raise ValueError(f"episodes and num_envs must be at least 1, got {config.episodes} and {config.num_envs}")
     count = min(config.num_envs, config.episodes)
     kwargs = env_arguments(config.env, config.split, config.env_options)
-    try:
+    with taking_options(config.env):
         envs = gym.make_vec(config.env, count, vectorization_mode="vector_entry_point", **kwargs)
-    except TypeError as error:
-        raise ValueError(f"{config.env} does not take these options: {error}") from error
     try:
         assert isinstance(envs, GlimpseVectorEnv)
         if not isinstance(envs.single_action_space, gym.spaces.Box):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -87,10 +88,8 @@ def rollout(config: RolloutConfig) -> list[str]:
         recorder = stack.enter_context(Recorder(config.record, fps=config.fps)) if config.record else None
         wanted = "human" if config.render == "human" else "rgb_array" if recorder else None
         options = env_arguments(config.env, config.split, config.env_options)
-        try:
+        with taking_options(config.env):
             env = gym.make(config.env, render_mode=wanted, **options)
-        except TypeError as error:
-            raise ValueError(f"{config.env} does not take these options: {error}") from error
         stack.callback(env.close)
         core = env.unwrapped
         assert isinstance(core, GlimpseEnv)
@@ -112,16 +111,28 @@ def env_arguments(env_id: str, split: Split, options: dict[str, str]) -> dict[st
         options: As they come from the command line.
 
     Raises:
-        ValueError: if there is no such id, or its episodes would not end.
+        ValueError: if there is no such id, an option is the command's to say, or episodes would not end.
     """
     known = (*_envs.ENV_IDS, *_envs.DATA_ENV_IDS)
     if env_id not in known:
         raise ValueError(f"no environment {env_id!r}; there are {', '.join(known)}")
+    own = sorted({"render_mode", "autoreset_mode", "vectorization_mode", "num_envs"} & set(options))
+    if own:
+        raise ValueError(f"--env-options cannot set {', '.join(own)}, which the command does: leave it out")
     arguments = {"split": split, **parsed_options(options)}
     if arguments.get("max_episode_steps") is not None:  # None is the id's own number
         told = "whole episodes are played, so they must end: max_episode_steps"
         check_whole(told, arguments["max_episode_steps"], low=1)
     return arguments
+
+
+@contextmanager
+def taking_options(env_id: str) -> Iterator[None]:
+    """Turn the TypeError of an environment that the block makes, with options it does not have, into a ValueError."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"{env_id} does not take these options: {error}") from error
 
 
 def make_player(name: PlayerName, env_id: str, simulator: Simulator, rng: np.random.Generator) -> Agent:

@@ -315,6 +315,7 @@ def test_the_oracle_records_as_the_all_knowing_agent_it_is(stop):
         (["data.npz", "--episodes", "0"], "at least 1"),
         (["data.npz", "--env", "GlimpseWorld/Juggling-v0"], "no environment"),
         (["data.npz", "--env-options", "colour", "1"], "does not take these options"),
+        (["data.npz", "--env-options", "autoreset_mode", "Disabled"], "cannot set autoreset_mode, which the command"),
         (["data.npz", "--env", ROTATION, *OPTIONS, "max_episode_steps", "-1"], "must end"),
         (["data.npz", "--env", ROTATION, "--agent", "oracle", *OPTIONS], "has no goal"),
         (["data.npz", "--env", "GlimpseWorld/ObjectClassify-v0", "--agent", "independent", *OPTIONS], "only moves"),

@@ -17,7 +17,7 @@ from ...envs.wrappers import FrameStack
 from ...world_model.checkpoint import CheckpointError
 from ...world_model.settings import from_dict
 from ..config import check_seed
-from ..play import env_arguments
+from ..play import env_arguments, taking_options
 
 On = Literal["pixels", "z", "z_agg", "z_agg-online"]
 Algorithm = Literal["ppo", "sac"]
@@ -171,10 +171,8 @@ def make_envs(
         ValueError: if there is no such id, it does not take the options, or episodes would not end.
     """
     options = {"autoreset_mode": "SameStep", **env_arguments(config.env, split, config.env_options)}
-    try:
+    with taking_options(config.env):
         envs = gym.make_vec(config.env, num_envs, vectorization_mode="vector_entry_point", **options)
-    except TypeError as error:
-        raise ValueError(f"{config.env} does not take these options: {error}") from error
     return FrameStack(envs, config.frames) if config.frames > 1 else envs
 
 
