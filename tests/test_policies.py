@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from glimpseworld.experiments.cli import COMMANDS
+from glimpseworld.experiments.config import presets
 from glimpseworld.experiments.policy.command import PlayPolicy, main, play
 from glimpseworld.experiments.policy.config import PolicyConfig, load_policy_config, make_envs
 from glimpseworld.experiments.policy.curves import CurvesConfig, curves_table, policy_curves, reached
@@ -202,6 +203,21 @@ def test_a_world_model_that_keeps_learning_has_the_targets_of_the_preset_where_e
     with pytest.raises(ValueError, match="at least 4 steps, got 3"):
         Training(config, envs, torch.device("cpu"))
     envs.close()
+
+
+def test_a_world_model_that_keeps_learning_learns_as_in_preset_quick_but_for_the_length():
+    quick = presets()["quick"][1]
+    default = PolicyConfig(on="z_agg-online", env=TINY.env, steps=240_000)
+    envs = make_envs(default, "train", default.num_envs)
+    online = Training(default, envs, torch.device("cpu")).online
+    envs.close()
+    schedule = replace(online.learner.config, final_learning_rate=quick.learner.final_learning_rate)
+    assert schedule == replace(quick.learner, total_steps=int(240_000 / quick.glimpses_per_update))
+    own = (online.glimpses_per_update, online.warmup_glimpses, online.batch_size, online.window, online.targets)
+    assert own == (
+        *(quick.glimpses_per_update, quick.warmup_glimpses, quick.batch_size),
+        *(quick.replay.context, quick.replay.targets),
+    )
 
 
 def curve_of(returns, every=100, model=0.0):

@@ -16,11 +16,14 @@ from ...agents.sb3 import GlimpseExtractor
 from ...envs.wrappers import FrameStack
 from ...world_model.checkpoint import CheckpointError
 from ...world_model.settings import from_dict
-from ..config import check_seed
+from ..config import check_seed, presets
 from ..play import env_arguments, taking_options
 
 On = Literal["pixels", "z", "z_agg", "z_agg-online"]
 Algorithm = Literal["ppo", "sac"]
+
+ONLINE = presets()["quick"][1]
+"""How a world model learns beside a policy, if not told otherwise."""
 
 _COUNTS = (
     *("steps", "num_envs", "batch_size", "rollout_steps", "epochs", "replay", "updates", "image_features", "frames"),
@@ -98,11 +101,11 @@ class PolicyConfig:
     """On z_agg: views that an aggregate is made of, at most."""
     settle: int = 32
     """On a world model at rest: steps after which the statistics that standardise its embeddings are frozen."""
-    glimpses_per_update: float = 24.0
+    glimpses_per_update: float = ONLINE.glimpses_per_update
     """Of a world model that keeps learning: new glimpses for each update."""
-    warmup_glimpses: int = 4_000
+    warmup_glimpses: int = ONLINE.warmup_glimpses
     """Of a world model that keeps learning: glimpses before its first update."""
-    model_learning_rate: float = 2.5e-3
+    model_learning_rate: float = ONLINE.learner.learning_rate
     """Of a world model that keeps learning; falls to a tenth by a cosine."""
     evaluate_every: int = 10_000
     """Steps between evaluations, each with a checkpoint."""

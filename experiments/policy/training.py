@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from ...agents.sb3 import GlimpseVecEnv
 from ...envs.environment import GlimpseVectorEnv
 from ...envs.world import World
 from ...world_model.build import build_model
-from ...world_model.learner import Learner, LearnerConfig
+from ...world_model.learner import Learner
 from ...world_model.protocol import WorldModel
 from ...world_model.replay import SequenceReplay
-from ..config import model_config, presets
+from ..config import model_config
 from ..train import load_budget, load_model
-from .config import PolicyConfig, policy_kwargs
+from .config import ONLINE, PolicyConfig, policy_kwargs
 
 
 class Training:
@@ -81,7 +82,7 @@ class Training:
             self.model_core_seconds = budget.get("core_seconds", np.nan)
             return model
         torch.manual_seed(self.config.seed)
-        return build_model({"method": "seq-jepa", **model_config(presets()["quick"][1], world).to_dict()}).to(device)
+        return build_model({"method": "seq-jepa", **model_config(ONLINE, world).to_dict()}).to(device)
 
     def _require_fit(self, model: WorldModel, run: Path, world: World) -> None:
         views, (motion_dim,) = world.glimpse_space.shape, world.motion_space.shape
@@ -121,11 +122,10 @@ def _algorithm(config: PolicyConfig, venv: VecEnv) -> PPO | SAC:
 
 
 def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, envs: GlimpseVectorEnv) -> OnlineWorldModel:
-    """Return `venv` with the world model learning from what passes; windows as in preset quick, if episodes are long
+    """Return `venv` with the world model learning from what passes; windows as in `ONLINE`, if episodes are long
     enough, else of fewer targets."""
     world, kind = envs.world, envs.world.motion_kind
-    train = presets()["quick"][1]
-    longest = train.replay.context[1]
+    longest = ONLINE.replay.context[1]
     # An episode's last glimpse stands in place of the next one's first, and the replay gets the latter.
     views = envs.max_episode_steps
     assert views is not None  # `make_envs` sees to it
@@ -136,10 +136,14 @@ def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, envs: 
         )
     updates = max(1, int(config.steps / config.glimpses_per_update))
     rate = config.model_learning_rate
-    schedule = LearnerConfig(
-        total_steps=updates, learning_rate=rate, final_learning_rate=rate / 10, warmup_steps=min(100, updates)
+    schedule = replace(
+        ONLINE.learner,
+        total_steps=updates,
+        learning_rate=rate,
+        final_learning_rate=rate / 10,
+        warmup_steps=min(ONLINE.learner.warmup_steps, updates),
     )
-    capacity = max(train.replay.capacity, config.num_envs)
+    capacity = max(ONLINE.replay.capacity, config.num_envs)
     shape, (motion_dim,) = world.glimpse_space.shape, world.motion_space.shape
     replay = SequenceReplay(capacity, shape, kind, motion_dim, config.num_envs)  # pyright: ignore[reportArgumentType]
     return OnlineWorldModel(
@@ -148,9 +152,9 @@ def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, envs: 
         replay,
         glimpses_per_update=config.glimpses_per_update,
         warmup_glimpses=config.warmup_glimpses,
-        batch_size=train.batch_size,
-        context=train.replay.context,
-        targets=min(train.replay.targets, views - longest),
+        batch_size=ONLINE.batch_size,
+        context=ONLINE.replay.context,
+        targets=min(ONLINE.replay.targets, views - longest),
         rng=np.random.default_rng([config.seed, 2]),
     )
 
