@@ -12,6 +12,7 @@ from test_images import write_stl10
 from test_stored_views import write_object
 
 from glimpseworld.experiments import evaluate as evaluation
+from glimpseworld.experiments import homing as homing_module
 from glimpseworld.experiments import reference_run
 from glimpseworld.experiments.config import (
     ModelOptions,
@@ -20,9 +21,11 @@ from glimpseworld.experiments.config import (
     SaccadeOptions,
     StoredOptions,
     TrainConfig,
+    make_world,
     presets,
 )
 from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, evaluate, make_material
+from glimpseworld.experiments.homing import HomingConfig, homing
 from glimpseworld.experiments.train import Trainer, load_config, load_model, save_config, train
 from glimpseworld.world_model.checkpoint import CheckpointError
 from glimpseworld.world_model.learner import LearnerConfig
@@ -119,7 +122,7 @@ def test_a_run_over_stl10_fixates_by_the_published_maps(tmp_path, stl10):
     assert make_material(replace(config, saccade=off), asked, PLAN).test.poses[:, :2].max() > 0.5
 
 
-def test_a_run_over_the_unlabelled_part_is_probed_on_the_labelled_ones(tmp_path, stl10):
+def test_a_run_over_the_unlabelled_part_is_probed_on_the_labelled_ones(tmp_path, stl10, monkeypatch):
     for path in stl10.glob("saliency_*.npy"):
         path.unlink()  # without the published maps, saliency is computed
     saccade = SaccadeOptions(str(stl10 / "unlabeled_X.bin"), probe_images=str(stl10))
@@ -127,10 +130,15 @@ def test_a_run_over_the_unlabelled_part_is_probed_on_the_labelled_ones(tmp_path,
     trainer = Trainer(config, tmp_path)
     assert len(trainer.envs.world.class_names) == 1
     assert trainer.material.fit.num_classes == trainer.material.test.num_classes == 10
-    results = evaluate(run_of(tmp_path / "run", config), EvaluateConfig(effort="quick"), quiet=True)
+    run = run_of(tmp_path / "run", config)
+    results = evaluate(run, EvaluateConfig(effort="quick"), quiet=True)
     assert results["sizes"]["classes"] == 10
     assert results["fixations"] == "saliency"
     assert results["rotation"] is None
+    shown = []
+    monkeypatch.setattr(homing_module, "make_world", lambda *a, **k: shown.append(make_world(*a, **k)) or shown[-1])
+    homing(HomingConfig(run, episodes=4, imposed=(1,), noise=(0.0,), agents=("dead reckoning",)), quiet=True)
+    assert shown and all(len(world.class_names) == 10 for world in shown)
 
 
 def test_a_run_over_3diebench_learns_from_stored_views_and_is_tested_on_the_val_list(tmp_path, tree):
