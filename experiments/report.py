@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 _ROWS = (
     ("relative_r2", "motion between two views, R2"),
@@ -91,6 +94,12 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.0f} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def training_bar(total: int, done: int) -> tqdm[Any]:
+    """Return a bar on stderr of steps, the time left and what else is told, renewed as often as suits where it goes."""
+    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds; a log file needs fewer lines than a terminal
+    return tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=pause)
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from ..agents.rollout import Rollout
 from ..envs.environment import GlimpseVectorEnv
@@ -41,6 +40,7 @@ from ..world_model.settings import flat_settings
 from .config import TrainConfig, from_dict, make_agent, make_world, model_config
 from .interrupt import held_back
 from .measure import Material, relative_r2, top1_from_context
+from .report import training_bar
 from .run_log import RunLog
 from .view_sets import ViewSet, balanced_items, make_view_set, own_fixations
 
@@ -296,10 +296,7 @@ def _train(config: TrainConfig, folder: Path, *, resume: bool, stop_after: int |
     total = config.learner.total_steps
     with held_back() as interrupted:
         try:
-            pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds; a log file needs fewer lines than a terminal
-            with tqdm(
-                total=total, initial=trainer.learner.steps, unit="step", dynamic_ncols=True, mininterval=pause
-            ) as bar:
+            with training_bar(total, trainer.learner.steps) as bar:
                 _loop(trainer, log, bar, total if stop_after is None else min(stop_after, total), interrupted)
             if interrupted():
                 trainer.save()

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -109,6 +110,17 @@ def test_an_interrupted_training_goes_on_from_its_policy_and_optimiser(tmp_path,
     assert (folder / "curve.csv").stat().st_mtime_ns == written
     with pytest.raises(CheckpointError, match=r"gamma 0.95, not 0.5"):
         train_policy(replace(settings, gamma=0.5), folder)
+
+
+def test_a_bar_tells_steps_time_left_and_both_returns(tmp_path, capsys):
+    folder = train_policy(TINY, tmp_path / "policy", stop_after=64)
+    told, bar = capsys.readouterr()
+    assert told == f"policy {folder}: 128 steps. Resume with: glimpseworld policy resume {folder}\n"
+    last = bar.split("\r")[-1]
+    first = read_curve(folder)[0]["return"]  # the next one comes after the last step
+    assert re.search(rf"50%.* 64/128 \[.*<.*return=-?\d\.\d+, validation={first:.3f}\]", last), last
+    train_policy(replace(TINY, steps=100), tmp_path / "other")  # 128, since a rollout is of 64
+    assert re.search(r"100%.* 100/100 ", capsys.readouterr().err.split("\r")[-1])
 
 
 def test_a_policy_of_another_observation_space_is_one_clear_error(tmp_path, capsys):

@@ -19,13 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
+from tqdm import tqdm
 
 from ...world_model.checkpoint import CheckpointError, latest_checkpoint, saving, write_json
+from ..report import training_bar
 from ..train import checked_device, new_run_folder
 from .config import PolicyConfig, load_policy_config, make_envs
 from .learning_curve import play_episodes, read_curve, write_curve
@@ -59,6 +62,9 @@ def train_policy(config: PolicyConfig, folder: Path | None = None, *, stop_after
         checkpoint = latest_checkpoint(folder / "checkpoints")
         done = 0 if checkpoint is None else restore_training(training, checkpoint)
         if done < config.steps:
+            print(
+                f"policy {folder}: {config.steps:,} steps. Resume with: glimpseworld policy resume {folder}", flush=True
+            )
             _learn(training, folder, done, min(stop_after or config.steps, config.steps))
     return folder
 
@@ -105,9 +111,10 @@ def _learn(training: Training, folder: Path, done: int, last: int) -> None:
     logger = configure(str(folder), ["tensorboard"])
     algorithm.set_logger(logger)
     envs = make_envs(config, "validation", min(config.evaluation_episodes, 64))
-    curve = _Curve(training, folder, envs, done)
     try:
-        algorithm.learn(last - done, callback=curve, reset_num_timesteps=False)
+        with training_bar(config.steps, done) as bar:
+            curve = _Curve(training, folder, envs, done)
+            algorithm.learn(last - done, callback=[curve, _Progress(bar, curve)], reset_num_timesteps=False)
     finally:
         envs.close()
         logger.close()
@@ -123,6 +130,11 @@ class _Curve(BaseCallback):
         self._updates = self._rows[-1]["model_updates"] if self._rows else 0.0
         self._seconds = [self._rows[-1][key] if self._rows else 0.0 for key in ("seconds", "core_seconds")]
         self._began = [time.monotonic(), time.process_time()]
+
+    @property
+    def newest(self) -> float | None:
+        """The newest return on validation episodes, if there is one."""
+        return self._rows[-1]["return"] if self._rows else None
 
     def _on_training_start(self) -> None:
         self._began = [time.monotonic(), time.process_time()]
@@ -171,3 +183,20 @@ class _Curve(BaseCallback):
         if self.num_timesteps:
             save_training(training, self._folder, self.num_timesteps)
         self._began = [clock() for clock in clocks]
+
+
+class _Progress(BaseCallback):
+    """Moves a bar, with the mean return of the last hundred episodes of the training and the newest of validation."""
+
+    def __init__(self, bar: tqdm[Any], curve: _Curve) -> None:
+        super().__init__()
+        self._bar, self._curve = bar, curve
+
+    def _on_step(self) -> bool:
+        ended = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+        shown = {"return": np.mean(ended)} if ended else {}
+        if self._curve.newest is not None:
+            shown["validation"] = self._curve.newest
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)
+        self._bar.update(min(self.num_timesteps, self._bar.total) - self._bar.n)  # the last rollout may go beyond
+        return True
