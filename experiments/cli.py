@@ -40,8 +40,8 @@ def main() -> None:
     keep_freed_memory()
     try:
         importlib.import_module(f".{COMMANDS[name][1]}", __package__).main(rest)
-    except KeyboardInterrupt:
-        print("\nglimpseworld: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("\n" + ": ".join(["glimpseworld: interrupted", *map(str, error.args)]), file=sys.stderr)
         sys.exit(130)
     except expected_errors() as error:
         if os.environ.get("GLIMPSEWORLD_TRACEBACK"):

@@ -1,17 +1,21 @@
 """Policies are trained, kept without pickle, go on, and play as they did; what they cost is told."""
 
 import csv
+import itertools
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from glimpseworld.experiments import cli
 from glimpseworld.experiments.cli import COMMANDS
 from glimpseworld.experiments.config import presets
+from glimpseworld.experiments.policy import policies
 from glimpseworld.experiments.policy.command import PlayPolicy, main, play
 from glimpseworld.experiments.policy.config import PolicyConfig, load_policy_config, make_envs
 from glimpseworld.experiments.policy.curves import CurvesConfig, curves_table, policy_curves, reached
@@ -21,6 +25,7 @@ from glimpseworld.experiments.policy.store import load_policy, restore_training
 from glimpseworld.experiments.policy.training import Training
 from glimpseworld.world_model.build import model_settings
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, save_checkpoint
+from glimpseworld.world_model.learner import LossNotFiniteError
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
 
 TINY = PolicyConfig(
@@ -121,6 +126,62 @@ def test_a_bar_tells_steps_time_left_and_both_returns(tmp_path, capsys):
     assert re.search(rf"50%.* 64/128 \[.*<.*return=-?\d\.\d+, validation={first:.3f}\]", last), last
     train_policy(replace(TINY, steps=100), tmp_path / "other")  # 128, since a rollout is of 64
     assert re.search(r"100%.* 100/100 ", capsys.readouterr().err.split("\r")[-1])
+
+
+def spelt(value):
+    """A setting as the command line has it."""
+    parts = (
+        itertools.chain(*value.items()) if isinstance(value, dict) else value if isinstance(value, tuple) else [value]
+    )
+    return [str(part) for part in parts]
+
+
+def interrupted(monkeypatch, at):
+    """Interrupt the evaluation number `at`, from 0."""
+    count = iter(range(99))
+
+    def play(*arguments):
+        if next(count) == at:
+            raise KeyboardInterrupt
+        return play_episodes(*arguments)
+
+    monkeypatch.setattr(policies, "play_episodes", play)
+
+
+@pytest.mark.parametrize(("at", "left"), [(1, []), (2, ["checkpoints", "config.json", "curve.csv"])])
+def test_an_interruption_is_one_line_that_says_what_is_kept(tmp_path, monkeypatch, capsys, at, left):
+    interrupted(monkeypatch, at)
+    monkeypatch.chdir(tmp_path)
+    changed = {name: value for name, value in vars(TINY).items() if value != getattr(PolicyConfig(), name)}
+    options = [[f"--{name}", *spelt(value)] for name, value in changed.items()]
+    monkeypatch.setattr(sys, "argv", ["glimpseworld", "policy", "train", *itertools.chain(*options)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    last = capsys.readouterr().err.splitlines()[-1]
+    found = list(tmp_path.glob("policies/*"))
+    if left:
+        kept = f"the policy after 64 steps is kept; go on with: glimpseworld policy resume policies/{found[0].name}"
+    else:
+        kept = "nothing is kept, since the first evaluation, after 64 steps, was not reached"
+    assert (ended.value.code, last) == (130, f"glimpseworld: interrupted: {kept}")
+    assert sorted(path.name for path in tmp_path.glob("policies/*/*") if "events" not in path.name) == left
+
+
+def test_interrupted_curves_are_gone_on_with_by_the_same_call(tmp_path, monkeypatch):
+    config = CurvesConfig(tmp_path / "curves", on=("pixels",), seeds=(0,), policy=TINY)
+    with monkeypatch.context() as patch:
+        interrupted(patch, 2)
+        with pytest.raises(KeyboardInterrupt, match=r"the same call goes on with what is kept in .*curves"):
+            policy_curves(config)
+    assert [row["steps"] for row in policy_curves(config)["runs"][0]["curve"]] == [0, 64, 128]
+
+
+def test_a_training_that_diverges_is_one_clear_error_and_removes_only_a_folder_that_it_made(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("policy", "mine"):
+        with pytest.raises(LossNotFiniteError, match=r"not finite any more: .* learning_rate below 1e\+06"):
+            train_policy(replace(TINY, learning_rate=1e6), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_policy_of_another_observation_space_is_one_clear_error(tmp_path, capsys):

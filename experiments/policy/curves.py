@@ -92,7 +92,10 @@ def policy_curves(config: CurvesConfig) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
     for (on, seed), (settings, folder) in planned.items():
-        train_policy(settings, folder)
+        try:
+            train_policy(settings, folder)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"the same call goes on with what is kept in {config.out}") from None
         runs.append({"on": on, "seed": seed, "curve": read_curve(folder)})
         results = {"settings": asdict(config) | {"out": str(config.out)}, "runs": runs, **reached(runs)}
         _keep(results, config.out)

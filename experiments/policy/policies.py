@@ -14,6 +14,7 @@ bit for bit as it would have.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from tqdm import tqdm
 
-from ...world_model.checkpoint import CheckpointError, latest_checkpoint, saving, write_json
+from ...world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, saving, write_json
+from ...world_model.learner import LossNotFiniteError
 from ..report import training_bar
 from ..train import checked_device, new_run_folder
 from .config import PolicyConfig, load_policy_config, make_envs
@@ -50,9 +52,12 @@ def train_policy(config: PolicyConfig, folder: Path | None = None, *, stop_after
     Raises:
         CheckpointError: if the folder is of other settings, or a checkpoint cannot be read or written.
         ValueError: if the environment cannot be made so, or the world model does not fit it.
+        LossNotFiniteError: if actions become NaN or infinite.
+        KeyboardInterrupt: as ever, but with what is kept in words.
     """
     name = f"{config.env.split('/')[-1].removesuffix('-v0')}-{config.on}-{config.algorithm}"
     with _made(config) as training:  # before a folder is made, which a wrong call would leave behind
+        fresh = folder is None or not folder.exists()
         if folder is None:
             folder = new_run_folder(Path(config.folder), name, config.seed)
         _require_settings(config, folder)
@@ -65,7 +70,8 @@ def train_policy(config: PolicyConfig, folder: Path | None = None, *, stop_after
             print(
                 f"policy {folder}: {config.steps:,} steps. Resume with: glimpseworld policy resume {folder}", flush=True
             )
-            _learn(training, folder, done, min(stop_after or config.steps, config.steps))
+            with _ended_well(config, folder, fresh):
+                _learn(training, folder, done, min(stop_after or config.steps, config.steps))
     return folder
 
 
@@ -89,6 +95,31 @@ def _made(config: PolicyConfig) -> Iterator[Training]:
         yield Training(config, envs, device)
     finally:
         envs.close()
+
+
+@contextmanager
+def _ended_well(config: PolicyConfig, folder: Path, fresh: bool) -> Iterator[None]:
+    """Let a training that is interrupted or diverges say what is kept; a `fresh` folder is not, if that is nothing."""
+    try:
+        yield
+    except BaseException as error:
+        checkpoint = latest_checkpoint(folder / "checkpoints")
+        if checkpoint is None:
+            kept = (
+                f"nothing is kept, since the first evaluation, after {config.evaluate_every:,} steps, was not reached"
+            )
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
+        else:
+            steps = load_checkpoint(checkpoint, only=[])[1]["steps"]
+            kept = f"the policy after {steps:,} steps is kept; go on with: glimpseworld policy resume {folder}"
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(kept) from None
+        if isinstance(error, ValueError) and str(error).startswith("Expected parameter"):  # PyTorch's of a distribution
+            raise LossNotFiniteError(
+                f"actions are not finite any more: start again with a learning_rate below {config.learning_rate:g}"
+            ) from error
+        raise
 
 
 def _require_settings(config: PolicyConfig, folder: Path) -> None:
