@@ -14,11 +14,21 @@ _ASKING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def held_back() -> Iterator[Callable[[], bool]]:
-    """Hold the first Ctrl-C or SIGTERM of the block back until its end, where it has the effect it had before.
+def with_way_on(words: str) -> Iterator[None]:
+    """Let a KeyboardInterrupt of the block carry `words`, which the command line prints: how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(words) from None
 
-    A second one has it at once. One that is ignored, as Ctrl-C is by a job in the background, stays ignored. In a
-    thread other than the main one, which no signal reaches, nothing is held back.
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Hold the first Ctrl-C and the first SIGTERM of the block back until its end, where they have their effect.
+
+    A second one has it at once; one of the other kind does not, since whoever ends a group of processes may send both.
+    One that is ignored, as Ctrl-C is by a job in the background, stays ignored. In a thread other than the main one,
+    which no signal reaches, nothing is held back.
 
     Yields:
         What tells whether one has come: the block should then save its work and end.
@@ -29,12 +39,8 @@ def held_back() -> Iterator[Callable[[], bool]]:
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in _ASKING if signal.getsignal(number) != signal.SIG_IGN}
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
     def hold(number: int, frame: FrameType | None) -> None:
-        restore()
+        signal.signal(number, before[signal.Signals(number)])
         came.append(number)
         os.write(2, b"\nstopping after this update; once more stops at once\n")
 
@@ -43,6 +49,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(came)
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if came:
         signal.raise_signal(came[0])

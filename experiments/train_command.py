@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +41,9 @@ def main(arguments: list[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt):
             way_on = (
-                f"go on with: glimpseworld train --resume {folder}" if begun else "it had not begun: nothing is kept"
+                f"go on with: glimpseworld train --resume {folder}" if begun else "it had not begun, so nothing is kept"
             )
-            print(way_on, file=sys.stderr)
+            raise KeyboardInterrupt(way_on) from None
         raise
     if config.final_evaluation != "none":
         print("\nevaluating on held-out things")

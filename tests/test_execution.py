@@ -16,6 +16,7 @@ from glimpseworld.experiments.compare import execution
 from glimpseworld.experiments.compare.execution import attempt, carry_out, share_of_threads, threads_of_a_job
 from glimpseworld.experiments.compare.grid_runs import GridRun
 from glimpseworld.experiments.config import presets
+from glimpseworld.experiments.interrupt import held_back
 
 TOGETHER = 120.0
 """Seconds in which runs side by side have to have met."""
@@ -108,13 +109,40 @@ def sleep(run):
     time.sleep(600)
 
 
+def train(run):
+    """End an update when asked, and save it."""
+    with held_back() as asked:
+        run.folder.mkdir(parents=True)
+        (run.folder / "pid").write_text(str(os.getpid()))
+        while not asked():
+            time.sleep(0.02)
+        time.sleep(0.3)
+        (run.folder / "saved").touch()
+
+
 PARENT = """
+import signal
 from pathlib import Path
-from test_execution import carry_out, grid_run, sleep
+from test_execution import carry_out, grid_run, sleep, train
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runs = [grid_run(Path({out!r}), arm) for arm in ("one", "two")]
-    carry_out(runs, dict(one=1.0, two=1.0), print, jobs=2, work=sleep)
+    carry_out(runs, dict(one=1.0, two=1.0), print, jobs=2, work={work})
 """
+
+
+def parent_of(out, work):
+    """Return a process that carries two runs out, and the pids of those, when they have begun."""
+    (out / "parent.py").write_text(PARENT.format(out=str(out), work=work))
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    parent = subprocess.Popen(
+        [sys.executable, out / "parent.py"], env={**os.environ, "PYTHONPATH": path}, start_new_session=True
+    )
+    until = time.monotonic() + TOGETHER
+    while len(files := list(out.glob("runs/*/pid"))) < 2 or not all(file.read_text() for file in files):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return parent, [int(file.read_text()) for file in files]
 
 
 def alive(pid):
@@ -124,14 +152,7 @@ def alive(pid):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_runs_end_with_the_process_that_started_them_even_if_it_is_killed(tmp_path):
-    (tmp_path / "parent.py").write_text(PARENT.format(out=str(tmp_path)))
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], env={**os.environ, "PYTHONPATH": path})
-    until = time.monotonic() + TOGETHER
-    while len(files := list(tmp_path.glob("runs/*/pid"))) < 2 or not all(file.read_text() for file in files):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    pids = [int(file.read_text()) for file in files]
+    parent, pids = parent_of(tmp_path, "sleep")
     assert all(map(alive, pids))
     parent.kill()
     parent.wait()
@@ -139,3 +160,12 @@ def test_runs_end_with_the_process_that_started_them_even_if_it_is_killed(tmp_pa
     while any(map(alive, pids)):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs groups of processes")
+def test_ctrl_c_which_a_terminal_sends_to_all_lets_every_run_save_its_last_update(tmp_path):
+    parent, pids = parent_of(tmp_path, "train")
+    os.killpg(parent.pid, signal.SIGINT)
+    parent.wait(TOGETHER)
+    assert len(list(tmp_path.glob("runs/*/saved"))) == 2
+    assert not any(map(alive, pids))

@@ -31,6 +31,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ...world_model.checkpoint import check_writable, saving, write_csv, write_json, write_text
+from ..interrupt import with_way_on
 from ..report import duration
 from ..run_log import read_metrics
 from ..summary import load_results
@@ -88,9 +89,10 @@ def main(arguments: list[str]) -> None:
     if config.dry_run:
         _list(chosen, left, rehearsed, config.jobs)
         return
-    carry_out(
-        left, rehearsed, lambda: _keep(collect(grid, runs, config.reference), out), work=complete, jobs=config.jobs
-    )
+    with with_way_on(f"the same call goes on with what is kept in {out}"):
+        carry_out(
+            left, rehearsed, lambda: _keep(collect(grid, runs, config.reference), out), work=complete, jobs=config.jobs
+        )
     _finish(grid, runs, out, config.reference)
 
 

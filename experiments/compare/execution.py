@@ -129,6 +129,8 @@ def _side_by_side(runs: list[GridRun], clock: _Clock, after: Callable[[], None],
     finally:
         for _, process in working.values():
             process.terminate()
+        for _, process in working.values():
+            process.join()  # what trains saves its last update first
 
 
 def _job(run: GridRun, work: Work, threads: int) -> None:

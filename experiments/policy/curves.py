@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ...world_model.checkpoint import saving, write_csv, write_json
+from ..interrupt import with_way_on
 from ..report import markdown_table, new_figure, save_figure
 from .config import On, PolicyConfig
 from .learning_curve import COLUMNS, read_curve
@@ -92,10 +93,8 @@ def policy_curves(config: CurvesConfig) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     results: dict[str, Any] = {}
     for (on, seed), (settings, folder) in planned.items():
-        try:
+        with with_way_on(f"the same call goes on with what is kept in {config.out}"):
             train_policy(settings, folder)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"the same call goes on with what is kept in {config.out}") from None
         runs.append({"on": on, "seed": seed, "curve": read_curve(folder)})
         results = {"settings": asdict(config) | {"out": str(config.out)}, "runs": runs, **reached(runs)}
         _keep(results, config.out)

@@ -225,7 +225,7 @@ class _Progress(BaseCallback):
 
     def _on_step(self) -> bool:
         ended = [episode["r"] for episode in self.model.ep_info_buffer or ()]
-        shown = {"return": np.mean(ended)} if ended else {}
+        shown = {"return": float(np.mean(ended))} if ended else {}
         if self._curve.newest is not None:
             shown["validation"] = self._curve.newest
         self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()}, refresh=False)

@@ -136,13 +136,7 @@ def _keep_learning(config: PolicyConfig, venv: VecEnv, model: WorldModel, envs: 
         )
     updates = max(1, int(config.steps / config.glimpses_per_update))
     rate = config.model_learning_rate
-    schedule = replace(
-        ONLINE.learner,
-        total_steps=updates,
-        learning_rate=rate,
-        final_learning_rate=rate / 10,
-        warmup_steps=min(ONLINE.learner.warmup_steps, updates),
-    )
+    schedule = replace(ONLINE.learner, total_steps=updates, learning_rate=rate, final_learning_rate=rate / 10)
     capacity = max(ONLINE.replay.capacity, config.num_envs)
     shape, (motion_dim,) = world.glimpse_space.shape, world.motion_space.shape
     replay = SequenceReplay(capacity, shape, kind, motion_dim, config.num_envs)  # pyright: ignore[reportArgumentType]
