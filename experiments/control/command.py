@@ -29,7 +29,7 @@ import tyro
 from ...world_model.checkpoint import CheckpointError, check_writable, saving, write_csv, write_json, write_text
 from ...world_model.protocol import WorldModel
 from ..report import duration, failure_text
-from ..train import load_model
+from ..train import checked_device, load_model
 from .cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .controllers import CONTROLLERS, ControlSetting
 from .episodes import Episodes, play_episodes
@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> None:
 
 def control(config: ControlConfig) -> None:
     """Play the cells that are left, and write and print the results of all; exits with 1 if a cell has failed."""
+    checked_device(config.device)
     runs = load_runs(config)
     check_writable(config.folder / "results.json")
     cells = planned_cells(config, runs)
