@@ -389,6 +389,11 @@ def test_a_task_that_states_its_images_prefers_runs_that_were_trained_on_them(tm
     assert scale_notes(both) == []
 
 
+def test_a_task_that_is_named_twice_is_played_once(tmp_path):
+    config = ControlConfig(task=("reach", "reach"), agent=("random",), out=tmp_path)
+    assert [cell.name for cell in planned_cells(config, [])] == ["reach--random"]
+
+
 def test_named_agents_act_in_the_named_tasks_that_they_can_act_in(tmp_path):
     config = ControlConfig(task=("reach", "saccade-classify"), agent=("saliency", "oracle"), out=tmp_path)
     names = [cell.name for cell in planned_cells(config, [])]

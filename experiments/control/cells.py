@@ -161,7 +161,7 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
     cells: list[Cell] = []
     reasons: dict[str, str] = {}
     of_grid = grid.tasks if grid else ()
-    tasks = dict.fromkeys((*of_grid, *config.task)) if all_of_them else config.task or of_grid
+    tasks = dict.fromkeys((*of_grid, *config.task)) if all_of_them else dict.fromkeys(config.task or of_grid)
     agents = [agent for agent in CONTROLLERS if all_of_them or not config.agent or agent in config.agent]
     for name in tasks:
         task = task_named(name)
