@@ -197,6 +197,9 @@ def test_a_policy_of_another_observation_space_is_one_clear_error(tmp_path, caps
         play(PlayPolicy(folder, episodes=4, env_options={"glimpse_size": "24"}))
     with pytest.raises(CheckpointError, match="is no policy"):
         load_policy(tmp_path, other)
+    (tmp_path / "config.json").write_text('{"world": "saccade"}')  # a run of `glimpseworld train`
+    with pytest.raises(CheckpointError, match=r"as the settings of a policy: .* no settings \['world'\]"):
+        load_policy(tmp_path, other)
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def load_policy_config(folder: Path) -> PolicyConfig:
     try:
         return from_dict(PolicyConfig, json.loads(path.read_text()))
     except (ValueError, OSError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
+        raise CheckpointError(f"cannot read {path} as the settings of a policy: {error}") from error
 
 
 def make_envs(
