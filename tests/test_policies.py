@@ -19,7 +19,7 @@ from glimpseworld.experiments.policy import policies
 from glimpseworld.experiments.policy.command import PlayPolicy, main, play
 from glimpseworld.experiments.policy.config import PolicyConfig, load_policy_config, make_envs
 from glimpseworld.experiments.policy.curves import CurvesConfig, curves_table, policy_curves, reached
-from glimpseworld.experiments.policy.learning_curve import COLUMNS, play_episodes, read_curve
+from glimpseworld.experiments.policy.learning_curve import COLUMNS, play_out, read_curve
 from glimpseworld.experiments.policy.policies import VALIDATION_SEED, train_policy
 from glimpseworld.experiments.policy.store import load_policy, restore_training
 from glimpseworld.experiments.policy.training import Training
@@ -63,7 +63,7 @@ def world_model(tmp_path_factory):
 
 def played(folder):
     envs = make_envs(load_policy_config(folder), "validation", 8)
-    return play_episodes(envs, load_policy(folder, envs), 8, VALIDATION_SEED)
+    return play_out(envs, load_policy(folder, envs), 8, VALIDATION_SEED)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_interrupted_training_goes_on_from_its_policy_and_optimiser(tmp_path,
     state = next(v for n, v in restored.algorithm.get_parameters().items() if n.endswith("optimizer"))["state"]
     assert state and all(float(moments["step"]) > 0 and moments["exp_avg"].any() for moments in state.values())
     agent = restored.agent(make_envs(settings, "validation", 8))
-    again = play_episodes(make_envs(settings, "validation", 8), agent, 8, VALIDATION_SEED)
+    again = play_out(make_envs(settings, "validation", 8), agent, 8, VALIDATION_SEED)
     assert again.returns.mean() == pytest.approx(read_curve(folder)[-1]["return"], abs=1e-6)
     before = read_curve(folder)
     assert train_policy(settings, folder) == folder
@@ -143,9 +143,9 @@ def interrupted(monkeypatch, at):
     def play(*arguments):
         if next(count) == at:
             raise KeyboardInterrupt
-        return play_episodes(*arguments)
+        return play_out(*arguments)
 
-    monkeypatch.setattr(policies, "play_episodes", play)
+    monkeypatch.setattr(policies, "play_out", play)
 
 
 @pytest.mark.parametrize(("at", "left"), [(1, []), (2, ["checkpoints", "config.json", "curve.csv"])])

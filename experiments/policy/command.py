@@ -13,7 +13,7 @@ import tyro
 from ..config import check_seed
 from .config import PolicyConfig, load_policy_config, make_envs
 from .curves import CurvesConfig, curves_table, policy_curves
-from .learning_curve import play_episodes, read_curve
+from .learning_curve import play_out, read_curve
 from .policies import train_policy
 from .store import load_policy
 
@@ -75,7 +75,7 @@ def play(config: PlayPolicy) -> str:
     envs = make_envs(settings, config.split, min(config.num_envs, config.episodes))
     try:
         agent = load_policy(config.folder, envs)
-        returns, successes = play_episodes(envs, agent, config.episodes, config.seed)
+        returns, successes = play_out(envs, agent, config.episodes, config.seed)
     finally:
         envs.close()
     count = len(returns)

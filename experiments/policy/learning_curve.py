@@ -45,8 +45,11 @@ class Played(NamedTuple):
     successes: np.ndarray
 
 
-def play_episodes(envs: gym.vector.VectorEnv, agent: Agent, episodes: int, seed: int) -> Played:
+def play_out(envs: gym.vector.VectorEnv, agent: Agent, episodes: int, seed: int) -> Played:
     """Play `episodes` from a reset with `seed` on; each sub-environment brings an even share, whatever their lengths.
+
+    They end where the task ends them, as those that the policy learns from do: what counts is the return. The control
+    benchmark plays on to a fixed length, since it counts what holds after each motion: see `control.episodes`.
 
     Args:
         envs: In mode SameStep.

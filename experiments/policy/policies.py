@@ -33,7 +33,7 @@ from ...world_model.learner import LossNotFiniteError
 from ..report import training_bar
 from ..train import checked_device, new_run_folder
 from .config import PolicyConfig, load_policy_config, make_envs
-from .learning_curve import play_episodes, read_curve, write_curve
+from .learning_curve import play_out, read_curve, write_curve
 from .store import restore_training, save_training
 from .training import Training
 
@@ -191,7 +191,7 @@ class _Curve(BaseCallback):
         self._seconds = [
             before + clock() - began for before, clock, began in zip(self._seconds, clocks, self._began, strict=True)
         ]
-        played = play_episodes(self._envs, training.agent(self._envs), config.evaluation_episodes, VALIDATION_SEED)
+        played = play_out(self._envs, training.agent(self._envs), config.evaluation_episodes, VALIDATION_SEED)
         spread = played.returns.std(ddof=1) if len(played.returns) > 1 else np.nan
         updates = training.online.updates if training.online is not None else 0
         row = {
