@@ -107,7 +107,7 @@ def env_arguments(env_id: str, split: Split, options: dict[str, str]) -> dict[st
 
     Args:
         env_id: The id.
-        split: Objects or images to show, unless an option says it.
+        split: Objects or images to show.
         options: As they come from the command line.
 
     Raises:
@@ -116,7 +116,7 @@ def env_arguments(env_id: str, split: Split, options: dict[str, str]) -> dict[st
     known = (*_envs.ENV_IDS, *_envs.DATA_ENV_IDS)
     if env_id not in known:
         raise ValueError(f"no environment {env_id!r}; there are {', '.join(known)}")
-    own = sorted({"render_mode", "autoreset_mode", "vectorization_mode", "num_envs"} & set(options))
+    own = sorted({"split", "render_mode", "autoreset_mode", "vectorization_mode", "num_envs"} & set(options))
     if own:
         raise ValueError(f"--env-options cannot set {', '.join(own)}, which the command does: leave it out")
     arguments = {"split": split, **parsed_options(options)}

@@ -335,7 +335,7 @@ def test_a_dry_run_lists_what_is_left_and_keeps_nothing(tmp_path, runs, capsys):
         ({"names": ("a", "a")}, r"two runs are called 'a'"),
         ({"task": ()}, r"name a grid"),
         ({"episodes": 0}, r"episodes must be at least 1"),
-        ({"seed": -1}, r"seed must not be negative, got -1"),
+        ({"seed": -1}, r"seed must be a whole number, at least 0"),
         ({"device": "abacus"}, r"cannot compute on device 'abacus'"),
     ],
 )

@@ -395,6 +395,8 @@ def test_a_wrong_call_leaves_nothing_behind(tmp_path, world_model):
     lost = [
         (replace(TINY, on="z", world_model=str(tmp_path / "nowhere")), CheckpointError, "nowhere"),
         (replace(TINY, env_options={"colour": "1"}), ValueError, "does not take these options"),
+        (replace(TINY, env_options={"split": "test"}), ValueError, "cannot set split"),
+        (replace(TINY, env="GlimpseWorld/Saccade-v0", env_options={}), ValueError, "has no task.*SaccadeSearch-v0"),
         (
             replace(TINY, on="z", world_model=world_model, env_options={}),
             ValueError,

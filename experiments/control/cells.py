@@ -76,8 +76,6 @@ class ControlConfig:
         for name, value in (("episodes", self.episodes), ("rows", self.rows)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
         for name in self.task:
             task_named(name)
         for name in (*self.agent, self.reference):

@@ -13,6 +13,7 @@ import gymnasium as gym
 import torch
 
 from ...agents.sb3 import GlimpseExtractor
+from ...envs.registration import TASK_IDS
 from ...envs.wrappers import FrameStack
 from ...world_model.checkpoint import CheckpointError
 from ...world_model.settings import from_dict
@@ -171,9 +172,11 @@ def make_envs(
     """Return the environment of a policy, in mode SameStep, with the objects or images of `split`.
 
     Raises:
-        ValueError: if there is no such id, it does not take the options, or episodes would not end.
+        ValueError: if there is no such id, it has no task, does not take the options, or episodes would not end.
     """
     options = {"autoreset_mode": "SameStep", **env_arguments(config.env, split, config.env_options)}
+    if config.env not in TASK_IDS:
+        raise ValueError(f"{config.env} has no task, so that nothing is rewarded; those that do: {', '.join(TASK_IDS)}")
     with taking_options(config.env):
         envs = gym.make_vec(config.env, num_envs, vectorization_mode="vector_entry_point", **options)
     return FrameStack(envs, config.frames) if config.frames > 1 else envs
