@@ -21,3 +21,14 @@ def toy_images():
     rows, columns = np.mgrid[:40, :40]
     pixels = np.stack([np.stack([np.full((40, 40), 20 * i), rows, columns], axis=-1) for i in range(12)])
     return ImageSet(pixels.astype(np.uint8), np.arange(12) % 3, ("a", "b", "c"))
+
+
+@pytest.fixture
+def one_thread():
+    """Sums over more threads may come in another order, and two workers share the machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -38,12 +38,7 @@ TINY = TrainConfig(
 SACCADES = replace(TINY, world="saccade", rotation=RotationOptions())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made(folder, config):

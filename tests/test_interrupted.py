@@ -8,37 +8,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_train import TINY as SMALL
 
 from glimpseworld.experiments import train_command
-from glimpseworld.experiments.config import ModelOptions, ReplayOptions, RotationOptions, TrainConfig
 from glimpseworld.experiments.interrupt import held_back
 from glimpseworld.experiments.train import Trainer, alone_in, load_config, load_model, save_config, train
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig
 
-TINY = TrainConfig(
-    rotation=RotationOptions(size=16, members_per_family=2),
-    num_envs=2,
-    episode_steps=6,
-    glimpses_per_update=4.0,
-    warmup_glimpses=40,
-    batch_size=8,
-    replay=ReplayOptions(capacity=60, context=(1, 3), targets=2),
-    model=ModelOptions(z_dim=16, motion_embedding=8, layers=1, heads=2, predictor_hidden=16),
+TINY = replace(
+    SMALL,
     learner=LearnerConfig(total_steps=8, warmup_steps=2),
     probe_every=8,
     checkpoint_every=8,
     final_evaluation="none",
 )
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over more threads may come in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

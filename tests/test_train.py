@@ -50,13 +50,7 @@ TINY = TrainConfig(
 SMALL_PLAN = Plan(60, 60, 7, 7, 400, 240, (1, 3, 5), (2,), (3, 4))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over more threads may come in another order, and two workers share the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run_in(folder, config, **options):
