@@ -46,7 +46,7 @@ def test_quick_is_cpu_with_smaller_views_for_less_long():
     assert quick == replace(cpu, rotation=quick.rotation, learner=replace(cpu.learner, **shorter), **lengths)
 
 
-@pytest.mark.parametrize("name", ["small", "baselines", "full", "ablations"])
+@pytest.mark.parametrize("name", ["small", "baselines", "full", "saccades"])
 def test_baselines_of_one_grid_learn_from_as_many_targets(name):
     grid = BUILT_IN[name]
     methods = {arm: grid.config(arm, 0) for arm in grid.arms if grid.config(arm, 0).model.method != "seq-jepa"}
@@ -117,7 +117,7 @@ def test_a_grid_of_ones_own(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="no JSON"):
         load_grid(str(path))
-    with pytest.raises(ValueError, match="no grid 'big': there are small, full, ablations"):
+    with pytest.raises(ValueError, match="no grid 'big': there are small, full, baselines, ablations"):
         load_grid("big")
 
 

@@ -205,6 +205,11 @@ STEPS: dict[str, float] = {
     "equimod": 0.89,
     "context-ssl": 0.6,
     "supervised": 1.2,
+    **dict.fromkeys(
+        ("standardized-only", "regularised-only", "contrast-only", "two-hidden-layers-only", "palette-objects-paper"),
+        1.95,
+    ),
+    "four-targets": 1.3,
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
 
@@ -282,8 +287,9 @@ BUILT_IN: dict[str, Grid] = {
     for grid in (
         Grid("small", "quick", equal_cost(CONTRASTS, 1_400), effort="brief"),
         Grid("full", "cpu", {**equal_cost(CONTRASTS, 6_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
-        Grid("ablations", "quick", {**ABLATIONS, **SACCADES}, effort="full"),
-        Grid("baselines", "quick", equal_cost(BASELINES, 2_400)),
+        Grid("baselines", "quick", equal_cost(BASELINES, 1_400), effort="brief"),
+        Grid("ablations", "quick", equal_cost(ABLATIONS, 1_400), effort="brief"),
+        Grid("saccades", "quick-saccade", SACCADES, common={"learner.total_steps": 1_200}, effort="brief"),
         Grid("path", "quick", PATH),
         Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), effort="brief"),
         Grid("curiosity", "quick", CURIOSITY, common={"learner.total_steps": 1_200}, effort="brief"),
