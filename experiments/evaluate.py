@@ -86,7 +86,7 @@ from .measure import (
 )
 from .reference_run import ReferenceConfig, make_reference_run
 from .report import evaluation_figure, evaluation_table, kept_paths
-from .train import load_budget, load_config, load_model, require_checkpoint
+from .run_folder import load_budget, load_config, load_model, require_checkpoint
 from .view_sets import Fixations, ViewSet, balanced_items, calibrate_untrained, make_view_set, own_fixations
 
 Measures = dict[str, Any]

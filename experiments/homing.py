@@ -54,7 +54,7 @@ from .config import TrainConfig, check_seed, make_world
 from .control.episodes import play_episodes
 from .intervals import share
 from .report import kept_paths, markdown_table, new_figure, save_figure
-from .train import load_config, load_model
+from .run_folder import load_config, load_model
 from .worlds import half_glimpse, motor_of
 
 AgentName = Literal[

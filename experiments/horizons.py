@@ -35,7 +35,7 @@ from ..world_model.seq_jepa import SeqJEPA
 from .config import TrainConfig, check_seed, make_agent, make_world
 from .intervals import bootstrap_interval
 from .report import kept_paths, new_figure, save_figure
-from .train import load_config, load_model
+from .run_folder import load_config, load_model
 from .view_sets import Embeddings, embed
 
 HORIZONS = (1, 2, 4, 8)

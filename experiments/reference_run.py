@@ -13,7 +13,7 @@ from ..world_model.published import published_model, read_published
 from ..world_model.seq_jepa import SeqJEPA
 from ..world_model.views import normalize_views
 from .config import ModelOptions, TrainConfig, make_world, presets
-from .train import new_run_folder, save_config
+from .run_folder import new_run_folder, save_config
 from .view_sets import balanced_items, make_view_set, own_fixations
 
 _CALIBRATED_ON = (512, 4)

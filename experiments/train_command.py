@@ -9,9 +9,11 @@ from pathlib import Path
 import tyro
 
 from .config import TrainConfig, presets
+from .device import checked_device
 from .evaluate import EvaluateConfig, evaluate
 from .report import evaluation_table
-from .train import checked_device, load_config, new_run_folder, save_config, train
+from .run_folder import load_config, new_run_folder, save_config
+from .train import train
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from glimpseworld.experiments.config import HELD_OUT_MEMBERS, presets
 from glimpseworld.experiments.evaluate import EvaluateConfig, evaluate
 from glimpseworld.experiments.homing import HomingConfig, homing
 from glimpseworld.experiments.horizons import HorizonsConfig, horizons
-from glimpseworld.experiments.train import save_config
+from glimpseworld.experiments.run_folder import save_config
 from glimpseworld.world_model.checkpoint import CheckpointError
 
 TINY = [

@@ -10,7 +10,7 @@ from glimpseworld.envs.object_rotation import ObjectRotationVectorEnv, ObjectRot
 from glimpseworld.envs.wrappers import MotionNoise
 from glimpseworld.experiments.config import ModelOptions, ReplayOptions, RotationOptions, TrainConfig, make_world
 from glimpseworld.experiments.measure import Material, Subject, individual_r2, relative_r2
-from glimpseworld.experiments.train import Trainer
+from glimpseworld.experiments.trainer import Trainer
 from glimpseworld.experiments.view_sets import Embeddings, make_view_set
 from glimpseworld.world_model.motion import relative
 from glimpseworld.world_model.replay import SequenceReplay

@@ -10,6 +10,7 @@ import pytest
 
 from glimpseworld.experiments import evaluate as evaluation
 from glimpseworld.experiments import train as training
+from glimpseworld.experiments import trainer
 from glimpseworld.experiments.compare import command as compare
 from glimpseworld.experiments.compare import galleries, grid_runs
 from glimpseworld.experiments.compare.figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
@@ -74,7 +75,7 @@ def tiny(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(evaluation.PLANS, "quick", PLAN)
-        patch.setattr(training, "probe_material", probe_material)
+        patch.setattr(trainer, "probe_material", probe_material)
         patch.setattr(evaluation, "evaluation_figure", lambda results, path: None)
         patch.setattr(galleries, "PLAN", evaluation.Plan(24, 48, 2, 8, 48, 96, (), (), ()))
         patch.setattr(galleries, "QUERIES", 2)

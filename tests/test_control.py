@@ -26,7 +26,7 @@ from glimpseworld.experiments.control.report import control_tables
 from glimpseworld.experiments.control.scores import differences, pooled, scores_of
 from glimpseworld.experiments.control.settings import ControlSetting
 from glimpseworld.experiments.control.tasks import TASKS, Playground
-from glimpseworld.experiments.train import load_model, save_config
+from glimpseworld.experiments.run_folder import load_model, save_config
 from glimpseworld.experiments.worlds import motor_of
 from glimpseworld.world_model.build import model_settings, new_model
 from glimpseworld.world_model.checkpoint import save_checkpoint

@@ -20,9 +20,11 @@ from glimpseworld.agents.curiosity import (
 )
 from glimpseworld.agents.disagreement import disagreement, predict_by_context
 from glimpseworld.agents.motor import Motor
-from glimpseworld.experiments import train as train_module
+from glimpseworld.experiments import trainer as trainer_module
 from glimpseworld.experiments.config import RotationOptions, make_agent
-from glimpseworld.experiments.train import Trainer, load_config, load_model, train
+from glimpseworld.experiments.run_folder import load_config, load_model
+from glimpseworld.experiments.train import train
+from glimpseworld.experiments.trainer import Trainer
 
 MOTOR = Motor("translation", (1.0, 1.0))
 
@@ -162,7 +164,7 @@ def test_the_wrapper_adds_curiosity_to_the_reward(toy_images):
 def test_a_resumed_curious_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, world):
     probes = ("probe/relative_r2", "probe/top1_z_agg", "probe/rankme", "probe/z_std")
     monkeypatch.setattr(Trainer, "probe", lambda self: dict.fromkeys(probes, 0.0))  # they would take most of the time
-    monkeypatch.setattr(train_module, "probe_material", lambda *_: None)
+    monkeypatch.setattr(trainer_module, "probe_material", lambda *_: None)
     config = TINY if world == "rotation" else saccade_config(tmp_path / "images")
     config = replace(config, agent="curious", learner=replace(TINY.learner, total_steps=10))
     whole = run_in(tmp_path / "whole", config)

@@ -12,7 +12,9 @@ from test_train import TINY as SMALL
 
 from glimpseworld.experiments import train_command
 from glimpseworld.experiments.interrupt import held_back
-from glimpseworld.experiments.train import Trainer, alone_in, load_config, load_model, save_config, train
+from glimpseworld.experiments.run_folder import alone_in, load_config, load_model, save_config
+from glimpseworld.experiments.train import train
+from glimpseworld.experiments.trainer import Trainer
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig
 

@@ -26,7 +26,9 @@ from glimpseworld.experiments.config import (
 )
 from glimpseworld.experiments.evaluate import EvaluateConfig, Plan, evaluate, make_material
 from glimpseworld.experiments.homing import HomingConfig, homing
-from glimpseworld.experiments.train import Trainer, load_config, load_model, save_config, train
+from glimpseworld.experiments.run_folder import load_config, load_model, save_config
+from glimpseworld.experiments.train import train
+from glimpseworld.experiments.trainer import Trainer
 from glimpseworld.world_model.checkpoint import CheckpointError
 from glimpseworld.world_model.learner import LearnerConfig
 from glimpseworld.world_model.memory import MemoryConfig

@@ -25,8 +25,10 @@ from glimpseworld.experiments.config import (
 from glimpseworld.experiments.evaluate import PLANS, EvaluateConfig, Plan, evaluate, make_material
 from glimpseworld.experiments.evaluate import _measures as measures_of
 from glimpseworld.experiments.report import evaluation_table
+from glimpseworld.experiments.run_folder import load_budget, load_config, load_model, save_config
 from glimpseworld.experiments.run_log import COLUMNS, read_metrics
-from glimpseworld.experiments.train import Trainer, load_budget, load_config, load_model, save_config, train
+from glimpseworld.experiments.train import train
+from glimpseworld.experiments.trainer import Trainer
 from glimpseworld.world_model.build import new_model
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig

@@ -20,8 +20,8 @@ from ..config import make_world
 from ..evaluate import Plan, make_material
 from ..measure import Material, Subject, nearest_views, pooled_views
 from ..report import new_figure, save_figure
+from ..run_folder import load_model
 from ..summary import load_results
-from ..train import load_model
 from .grid_runs import GridRun
 
 PLAN = Plan(48, 240, 2, 8, 96, 1_920, (), (), ())

@@ -11,8 +11,9 @@ from ...envs.object_rotation import RotationRange
 from ...world_model.checkpoint import latest_checkpoint, load_checkpoint
 from ..config import Effort, TrainConfig
 from ..evaluate import EvaluateConfig, condition_of, evaluate, result_paths
+from ..run_folder import load_config, save_config
 from ..summary import load_results
-from ..train import load_config, save_config, train
+from ..train import train
 from ..view_sets import Fixations, own_fixations
 from .grids import Grid
 from .rehearsal import rehearse

@@ -18,8 +18,9 @@ from ...world_model.probes import CLASSIFIER_EPOCHS, REGRESSION_EPOCHS, linear_p
 from ...world_model.protocol import WorldModel
 from ...world_model.replay import Windows
 from ..config import Effort, TrainConfig, make_agent, make_world, model_config
+from ..device import checked_device
 from ..evaluate import PLANS
-from ..train import PROBE_SAMPLES, PROBE_THINGS, PROBE_VIEWS, checked_device, paths_through
+from ..trainer import PROBE_SAMPLES, PROBE_THINGS, PROBE_VIEWS, paths_through
 from ..view_sets import balanced_items, embed, make_view_set
 
 

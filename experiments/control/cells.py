@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import tyro
 
 from ..config import TrainConfig, check_seed, presets
-from ..train import load_config, require_checkpoint
+from ..run_folder import load_config, require_checkpoint
 from .controllers import CONTROLLERS, controller_named
 from .tasks import TASKS, ControlTask, Playground, task_named
 

@@ -28,8 +28,9 @@ import tyro
 
 from ...world_model.checkpoint import CheckpointError, check_writable, saving, write_csv, write_json, write_text
 from ...world_model.protocol import WorldModel
+from ..device import checked_device
 from ..report import duration, failure_text
-from ..train import checked_device, load_model
+from ..run_folder import load_model
 from .cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
 from .controllers import CONTROLLERS, ControlSetting
 from .episodes import Episodes, play_episodes

@@ -30,8 +30,9 @@ from tqdm import tqdm
 
 from ...world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint, saving, write_json
 from ...world_model.learner import LossNotFiniteError
+from ..device import checked_device
 from ..report import training_bar
-from ..train import checked_device, new_run_folder
+from ..run_folder import new_run_folder
 from .config import PolicyConfig, load_policy_config, make_envs
 from .learning_curve import play_out, read_curve, write_curve
 from .store import restore_training, save_training

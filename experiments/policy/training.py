@@ -26,7 +26,7 @@ from ...world_model.learner import Learner
 from ...world_model.protocol import WorldModel
 from ...world_model.replay import SequenceReplay
 from ..config import model_config
-from ..train import load_budget, load_model
+from ..run_folder import load_budget, load_model
 from .config import ONLINE, PolicyConfig, policy_kwargs
 
 
