@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +22,8 @@ from ..envs.environment import GlimpseEnv
 from ..envs.settings import check_whole
 from ..envs.splits import Split
 from .config import check_seed, make_agent
-from .intervals import wilson_interval
 from .recording import Recorder
+from .report import episodes_line
 
 PlayerName = Literal["random", "independent", "saliency", "oracle"]
 
@@ -170,16 +169,9 @@ def _play(
 
 
 def _summary(config: RolloutConfig, episodes: list[_Episode]) -> str:
-    """Return a line with mean return and success rate, each with its 95 % interval: normal, and Wilson's."""
-    count, returns = len(episodes), np.array([episode.total for episode in episodes])
-    line = f"{config.env}, agent {config.agent}, {count} episodes: mean return {returns.mean():.3f}"
-    if count > 1:
-        line += f" +- {1.96 * returns.std(ddof=1) / math.sqrt(count):.3f}"
+    """Return a line with mean return and success rate, each with its 95 % interval."""
     successes = [episode.success for episode in episodes if episode.success is not None]
-    if not successes:
-        return line
-    low, high = wilson_interval(sum(successes), count)
-    return f"{line}, success {100 * sum(successes) / count:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{config.env}, agent {config.agent}, {episodes_line([episode.total for episode in episodes], successes)}"
 
 
 def _batched(values: dict[str, Any]) -> dict[str, np.ndarray]:

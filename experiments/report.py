@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
+
+from .intervals import wilson_interval
 
 _ROWS = (
     ("relative_r2", "motion between two views, R2"),
@@ -82,6 +86,22 @@ def evaluation_figure(results: dict[str, Any], path: Path) -> None:
         f"{results['sizes']['test_things']} held-out things; bars and bands are 95 % intervals"
     )
     save_figure(figure, path)
+
+
+def episodes_line(returns: Sequence[float] | np.ndarray, successes: Sequence[bool] | np.ndarray) -> str:
+    """Return how many episodes there are, their mean return and share of successes, each with a 95 % interval.
+
+    The interval is normal for returns and Wilson's for successes. Without `successes` nothing is said of them.
+    """
+    count, values = len(returns), np.asarray(returns, dtype=np.float64)
+    line = f"{count} episodes: mean return {values.mean():.3f}"
+    if count > 1:
+        line += f" +- {1.96 * values.std(ddof=1) / math.sqrt(count):.3f}"
+    if not len(successes):
+        return line
+    reached = int(np.sum(successes))
+    low, high = wilson_interval(reached, len(successes))
+    return f"{line}, success {100 * reached / len(successes):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def failure_text(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ import numpy as np
 import tyro
 
 from ..config import check_seed
+from ..report import episodes_line
 from .config import PolicyConfig, load_policy_config, make_envs
 from .curves import CurvesConfig, curves_table, policy_curves
 from .learning_curve import play_out, read_curve
@@ -28,7 +28,7 @@ class ResumePolicy:
 
 @dataclass(frozen=True)
 class PlayPolicy:
-    """Play a policy and tell its mean return, with its 95 % interval, and its share of successes."""
+    """Play a policy and tell its mean return, and its share of successes, each with its 95 % interval."""
 
     folder: Annotated[Path, tyro.conf.Positional]
     """The policy's folder."""
@@ -78,11 +78,8 @@ def play(config: PlayPolicy) -> str:
         returns, successes = play_out(envs, agent, config.episodes, config.seed)
     finally:
         envs.close()
-    count = len(returns)
-    line = f"{settings.env}, {settings.algorithm} on {settings.on}, {count} episodes: mean return {returns.mean():.3f}"
-    if count > 1:
-        line += f" +- {1.96 * returns.std(ddof=1) / math.sqrt(count):.3f}"
-    return line if np.isnan(successes).any() else f"{line}, success {100 * successes.mean():.1f} %"
+    line = episodes_line(returns, () if np.isnan(successes).any() else successes)
+    return f"{settings.env}, {settings.algorithm} on {settings.on}, {line}"
 
 
 def _train(config: PolicyConfig, folder: Path | None) -> None:
