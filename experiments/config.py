@@ -14,7 +14,7 @@ from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.recipes import BaselineConfig, BaselineName, BaselineOptions
 from ..world_model.seq_jepa import SeqJEPAConfig
-from ..world_model.settings import check_tokens, from_dict
+from ..world_model.settings import check_target_encoder, check_tokens, from_dict
 from .worlds import (
     HELD_OUT_MEMBERS,
     AgentName,
@@ -104,14 +104,18 @@ class ModelOptions:
     """What only the baselines have."""
     tokens: Literal["step", "pose"] = "step"
     """What a token of a seq-JEPA carries beside its view: the motion to the next view, or the one to the last view."""
+    target_encoder: Literal["ema", "online"] = "ema"
+    """What encodes the targets of a seq-JEPA: an averaged copy of the encoder, or the encoder, which then learns from
+    them too."""
 
     def __post_init__(self) -> None:
         if self.method == "seq-jepa":
             check_tokens(self.tokens, self.condition)
+            check_target_encoder(self.target_encoder, self.objective)
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        for name, default in (("condition", "both"), ("tokens", "step")):
+        for name, default in (("condition", "both"), ("tokens", "step"), ("target_encoder", "ema")):
             if getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         preset, own = Objective.predictive(), self.objective
@@ -367,7 +371,7 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
     method, own = options.pop("method"), options.pop("baseline")
     if method == "seq-jepa":
         return SeqJEPAConfig(**options)
-    for name in ("condition", "memory", "tokens"):  # which only a seq-JEPA has
+    for name in ("condition", "memory", "tokens", "target_encoder"):  # which only a seq-JEPA has
         del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
     return BaselineConfig(method, num_classes=classes, options=own, **options)

@@ -90,12 +90,14 @@ def test_a_question_sees_the_views_before_it_and_nothing_else():
     assert not torch.allclose(changed[:, 3], answers[:, 3])
 
 
-def test_the_memory_leaves_sight_alone():
+@pytest.mark.parametrize("target_encoder", ["ema", "online"])
+def test_the_memory_leaves_sight_alone(target_encoder):
     """Encoder, aggregator and predictor take the very same steps with a path memory and without."""
     learners = []
     for config in (SIZES, REMEMBERS):
         torch.manual_seed(0)
-        model = SeqJEPA(replace(config, dropout=0.0, objective=Objective.plus()))
+        settings = {"objective": Objective.predictive(), "target_encoder": target_encoder}
+        model = SeqJEPA(replace(config, dropout=0.0, **settings))
         learner = Learner(model, LearnerConfig(total_steps=20, warmup_steps=2, clip_norm=0.1))
         for step in range(4):
             batch, _ = windows(seed=step)

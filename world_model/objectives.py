@@ -142,9 +142,10 @@ class Objective:
         Args:
             prediction: (B, K, D).
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
+                If there is a gradient to it, the contrast alone sends one: by the cosine all embeddings would collapse.
             z: Online embeddings of the context, (B, M, D).
         """
-        terms = {"cosine": cosine_loss(prediction, target)}
+        terms = {"cosine": cosine_loss(prediction, target.detach())}
         loss = terms["cosine"]
         if self.variance:
             terms["variance"] = variance_term(z)

@@ -64,7 +64,7 @@ class SeqJEPA(WorldModel):
     memory: PathMemory | None
 
     def __init__(self, config: SeqJEPAConfig) -> None:
-        super().__init__(config, ema=True)
+        super().__init__(config, ema=config.target_encoder == "ema")
         self.config = config
         self.motion_embedding: MotionEmbedding | None = None
         if config.aggregator_sees_motion or config.predictor_sees_motion:
@@ -201,13 +201,13 @@ class SeqJEPA(WorldModel):
         self._check_motions(motions, (len(views), context - 1 + targets), "motions (M - 1 in the context, then K)")
         if self.training and len(views) < 2:
             raise ValueError("training needs a batch of at least 2 windows for BatchNorm: pass more, or call eval()")
-        raw = target = self.encode_target(views[:, context:])  # (B, K, D)
-        z = self.encode(views[:, :context])  # (B, M, D)
+        z, target = self._encode_window(views, context)
+        raw = target.detach()
         between, ahead = self._embed(motions[:, : context - 1], motions[:, context - 1 :])
         z_agg = self.aggregator(z, between)
         prediction = self._predict(z_agg, ahead, targets)
         if self.training:
-            self.target_statistics.observe(target)
+            self.target_statistics.observe(raw)
         if self.training and self.config.objective.standardize_targets:
             target = standardize(target)
         else:
@@ -215,9 +215,11 @@ class SeqJEPA(WorldModel):
         loss, terms = self.config.objective(prediction, target, z)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
-            embeddings = torch.cat([self.encode_target(views[:, :context]), raw], dim=1)
+            seen = z.detach() if self.target_encoder is None else self.encode_target(views[:, :context])
+            embeddings = torch.cat([seen, raw], dim=1)
             recall = self._recall_loss(embeddings.flatten(0, 1), paths)
             loss, terms = loss + recall, terms | {"recall": recall.detach()}
+        target = target.detach()
         if num_targets is None:
             prediction, target = prediction[:, 0], target[:, 0]
         return SeqJEPAOutput(loss, z, z_agg, prediction, target, terms)
@@ -267,6 +269,14 @@ class SeqJEPA(WorldModel):
         if self.config.tokens == "step" or self.config.motion_kind is None:
             return motions
         return motions_to_last(self.config.motion_kind, motions)
+
+    def _encode_window(self, views: Tensor, context: int) -> tuple[Tensor, Tensor]:
+        """Return embeddings (B, M, D) of the context views and (B, K, D) of the targets, by the encoders of each."""
+        if self.target_encoder is None:  # in one call, so that both are normalised alike
+            z = self.encode(views)
+            return z[:, :context], z[:, context:]
+        target = self.encode_target(views[:, context:])
+        return self.encode(views[:, :context]), target
 
     def _recall_loss(self, z: Tensor, paths: PathBatch) -> Tensor:
         """Return the loss of `paths` through views with embeddings (T, D) by the target encoder."""

@@ -16,12 +16,22 @@ from .objectives import Objective
 
 Condition = Literal["both", "aggregator", "predictor", "none"]
 Tokens = Literal["step", "pose"]
+TargetEncoder = Literal["ema", "online"]
 
 
 def check_tokens(tokens: Tokens, condition: Condition) -> None:
     """Raise ValueError where `tokens` have no effect under `condition`."""
     if tokens == "pose" and condition not in ("both", "aggregator"):
         raise ValueError(f'tokens "pose" have no effect with condition {condition}: set condition to "both"')
+
+
+def check_target_encoder(target_encoder: TargetEncoder, objective: Objective) -> None:
+    """Raise ValueError where a target encoder that learns has no negatives to keep it from collapsing."""
+    if target_encoder == "online" and not objective.contrast:
+        raise ValueError(
+            'target_encoder "online" learns through the contrast alone: set objective.contrast above 0, or leave '
+            'target_encoder at "ema"'
+        )
 
 
 def check_sizes(config: Any) -> None:
@@ -134,6 +144,9 @@ class SeqJEPAConfig:
         motion_kind: How motions compose; None is unknown, and does where nothing has to be composed.
         tokens: What a token carries beside z_i: the motion of the "step" to the next view, as in the paper, or the
             "pose" of view i, as the motion from it to the last view M.
+        target_encoder: What encodes the targets: an "ema" copy of the encoder, without gradient, as in the paper; or
+            the "online" encoder itself, which learns from the targets as well, by the gradient of the contrast (van den
+            Oord et al. 2018, CPC).
 
     Raises:
         ValueError: A value is out of range, or sizes do not fit each other.
@@ -155,9 +168,10 @@ class SeqJEPAConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     motion_kind: MotionKind | None = None
     tokens: Tokens = "step"
+    target_encoder: TargetEncoder = "ema"
 
     def __post_init__(self) -> None:
-        for name, kinds in (("condition", Condition), ("tokens", Tokens)):
+        for name, kinds in (("condition", Condition), ("tokens", Tokens), ("target_encoder", TargetEncoder)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {get_args(kinds)}, got {getattr(self, name)!r}")
         check_sizes(self)
@@ -168,6 +182,7 @@ class SeqJEPAConfig:
         if self.memory.layers and not self.motion_dim:
             raise ValueError("a path memory integrates motions, but motion_dim is 0: set memory.layers to 0")
         check_tokens(self.tokens, self.condition)
+        check_target_encoder(self.target_encoder, self.objective)
         if self.motion_kind is not None and self.motion_dim:
             check_motion_dim(self.motion_kind, self.motion_dim)
         elif self.tokens == "pose":
