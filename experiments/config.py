@@ -67,6 +67,10 @@ class ReplayOptions:
     """Views in the order they were seen, or any views of an episode with their motions composed."""
 
 
+_SEQ_JEPAS_OWN = ("condition", "tokens", "target_encoder", "agg_token")
+"""Choices that no baseline has."""
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """The method and the sizes of the model; the view's and the motion's follow from the world."""
@@ -107,6 +111,8 @@ class ModelOptions:
     target_encoder: Literal["ema", "online"] = "ema"
     """What encodes the targets of a seq-JEPA: an averaged copy of the encoder, or the encoder, which then learns from
     them too."""
+    agg_token: Literal["learned", "mean"] = "learned"
+    """What the token starts from that a seq-JEPA's z_agg is read at: a learned vector, or the views' mean beside it."""
 
     def __post_init__(self) -> None:
         if self.method == "seq-jepa":
@@ -115,7 +121,12 @@ class ModelOptions:
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        for name, default in (("condition", "both"), ("tokens", "step"), ("target_encoder", "ema")):
+        for name, default in (
+            ("condition", "both"),
+            ("tokens", "step"),
+            ("target_encoder", "ema"),
+            ("agg_token", "learned"),
+        ):
             if getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         preset, own = Objective.predictive(), self.objective
@@ -371,7 +382,7 @@ def model_config(config: TrainConfig, world: World) -> SeqJEPAConfig | BaselineC
     method, own = options.pop("method"), options.pop("baseline")
     if method == "seq-jepa":
         return SeqJEPAConfig(**options)
-    for name in ("condition", "memory", "tokens", "target_encoder"):  # which only a seq-JEPA has
+    for name in ("memory", *_SEQ_JEPAS_OWN):
         del options[name]
     classes = len(world.class_names) if method == "supervised" else 0
     return BaselineConfig(method, num_classes=classes, options=own, **options)

@@ -11,7 +11,7 @@ Columns of `metrics.csv`, which are also the TensorBoard tags; a cell is empty w
 | online_views, target_views | views that the online and the target encoder have encoded in training so far |
 | glimpses_per_second | since the row before, acting and learning together |
 | loss | the objective on the last batch; it does not tell how good the model is |
-| loss/cosine, loss/variance, loss/covariance, loss/contrast, loss/recall | its terms, unweighted |
+| loss/cosine, loss/variance, loss/covariance, loss/contrast, loss/instance, loss/recall | its terms, unweighted |
 | loss/invariance, loss/equivariance | of a baseline: what its branches compare, without and with the motion |
 | loss/projected_variance, loss/projected_covariance | of a baseline: the terms on its projections |
 | loss/inverse, loss/trajectory, loss/label | of a baseline: the motion read from two z, straightness of z, the class |
@@ -63,6 +63,7 @@ COLUMNS = (
     "loss/trajectory",
     "loss/inverse",
     "loss/label",
+    "loss/instance",
 )
 
 

@@ -34,7 +34,7 @@ class MotionEmbedding(nn.Module):
 class Aggregator(nn.Module):
     """Post-norm transformer encoder over [AGG], [z_1; e_1], …, [z_{M-1}; e_{M-1}], [z_M; 0], read at [AGG].
 
-    No positional encoding: order enters through the motions alone. Any M >= 1.
+    No positional encoding: order enters through the motions alone. Any M >= 1. `from_mean` is this project's.
     Source: seq-JEPA, section 3 and appendix (640-d tokens, 3 layers, 4 heads, feed-forward 4x, ReLU, dropout 0.1).
 
     Args:
@@ -42,13 +42,15 @@ class Aggregator(nn.Module):
         layers: Number of transformer layers.
         heads: Attention heads; must divide `token_dim`.
         dropout: Probability of dropout in the transformer.
+        from_mean: Whether the mean of the M tokens is added to [AGG], so that pooling need not be learned.
 
     Raises:
         ValueError: `heads` does not divide `token_dim`.
     """
 
-    def __init__(self, token_dim: int, layers: int, heads: int, dropout: float) -> None:
+    def __init__(self, token_dim: int, layers: int, heads: int, dropout: float, *, from_mean: bool = False) -> None:
         super().__init__()
+        self.from_mean = from_mean
         if token_dim % heads:
             raise ValueError(f"tokens of {token_dim} entries cannot be split over {heads} heads: change heads or sizes")
 
@@ -72,6 +74,8 @@ class Aggregator(nn.Module):
         if embedded is not None:
             tokens = torch.cat([z, F.pad(embedded, (0, 0, 0, 1)).to(z.dtype)], dim=-1)
         agg = self.agg_token.to(tokens.dtype).expand(len(tokens), -1, -1)
+        if self.from_mean:
+            agg = agg + tokens.mean(dim=1, keepdim=True)
         return self.transformer(torch.cat([agg, tokens], dim=1))[:, 0]
 
 

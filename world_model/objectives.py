@@ -82,6 +82,26 @@ def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Ten
     return F.cross_entropy(queries @ keys.T / temperature, torch.arange(len(keys), device=keys.device))
 
 
+INSTANCE_TEMPERATURE = 0.1
+"""Of the softmax of `instance_term`; 0.2 serves no better on validation objects."""
+
+
+def instance_term(summary: Tensor, target: Tensor) -> Tensor:
+    """Return the InfoNCE of what is read off each context against the mean direction of its window's targets.
+
+    It asks which of the batch's windows a context is from, whatever the motions: what all views of a thing share, as in
+    contrasting views of an image (Chen et al. 2020, SimCLR), but asked of z_agg and not of z. A float32 scalar, the log
+    of B if all windows are alike.
+
+    Args:
+        summary: (B, D), one for each context.
+        target: (B, K, D).
+    """
+    keys = F.normalize(F.normalize(target.float(), dim=-1).mean(dim=1), dim=-1)
+    queries = F.normalize(summary.float(), dim=-1)
+    return F.cross_entropy(queries @ keys.T / INSTANCE_TEMPERATURE, torch.arange(len(keys), device=keys.device))
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is minimised: 1 - cos(prediction, target), plus weighted terms on the online embeddings. JSON-able.
@@ -93,6 +113,7 @@ class Objective:
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         contrast: Weight of `contrast_term`; a seq-JEPA's only (this project).
         temperature: Of `contrast_term`.
+        instance: Weight of `instance_term`; a seq-JEPA's only (this project).
 
     Raises:
         ValueError: A weight is negative, or the temperature is not above 0 or has no effect.
@@ -103,9 +124,10 @@ class Objective:
     covariance: float = 0.0
     contrast: float = 0.0
     temperature: float = 0.1
+    instance: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("variance", "covariance", "contrast"):
+        for name in ("variance", "covariance", "contrast", "instance"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is a weight and must be at least 0 and finite, got {getattr(self, name)}")
         if not 0 < self.temperature < math.inf:
@@ -133,17 +155,21 @@ class Objective:
 
     def check_effect(self, method: str) -> None:
         """Raise ValueError if a term is wanted that baselines, such as `method`, have not."""
-        if self.contrast:
-            raise ValueError(f"objective.contrast has no effect with method {method}: leave it out")
+        for name in ("contrast", "instance"):
+            if getattr(self, name):
+                raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
 
-    def __call__(self, prediction: Tensor, target: Tensor, z: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, prediction: Tensor, target: Tensor, z: Tensor, summary: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
 
         Args:
             prediction: (B, K, D).
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
-                If there is a gradient to it, the contrast alone sends one: by the cosine all embeddings would collapse.
+                If there is a gradient to it, none is the cosine's, by which all embeddings would collapse.
             z: Online embeddings of the context, (B, M, D).
+            summary: What `instance_term` reads off the context, (B, D); wanted where `instance` is above 0.
         """
         terms = {"cosine": cosine_loss(prediction, target.detach())}
         loss = terms["cosine"]
@@ -156,6 +182,10 @@ class Objective:
         if self.contrast:
             terms["contrast"] = contrast_term(prediction, target, self.temperature)
             loss = loss + self.contrast * terms["contrast"]
+        if self.instance:
+            assert summary is not None
+            terms["instance"] = instance_term(summary, target)
+            loss = loss + self.instance * terms["instance"]
         return loss, {name: term.detach() for name, term in terms.items()}
 
 

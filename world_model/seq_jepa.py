@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
+from .heads import Projector
 from .memory import PathMemory
 from .motion_tensors import motions_to_last
 from .objectives import TargetStatistics, cosine_loss, standardize
@@ -69,12 +70,17 @@ class SeqJEPA(WorldModel):
         self.motion_embedding: MotionEmbedding | None = None
         if config.aggregator_sees_motion or config.predictor_sees_motion:
             self.motion_embedding = MotionEmbedding(config.motion_dim, config.motion_embedding)
-        self.aggregator = Aggregator(config.token_dim, config.layers, config.heads, config.dropout)
+        self.aggregator = Aggregator(
+            config.token_dim, config.layers, config.heads, config.dropout, from_mean=config.agg_token == "mean"
+        )
         embedding_dim = config.motion_embedding * config.predictor_sees_motion
         sizes = config.predictor_hidden, config.z_dim, config.predictor_layers
         self.predictor = Predictor(config.token_dim, embedding_dim, *sizes)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
         # What is optional comes last, so that all else starts with the weights it has without.
+        self.instance_projector: Projector | None = None
+        if config.objective.instance:
+            self.instance_projector = Projector(config.token_dim, (config.predictor_hidden, config.z_dim))
         if config.memory.layers:
             self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
 
@@ -212,7 +218,8 @@ class SeqJEPA(WorldModel):
             target = standardize(target)
         else:
             target = self.as_target(target)
-        loss, terms = self.config.objective(prediction, target, z)
+        summary = None if self.instance_projector is None else self.instance_projector(z_agg)
+        loss, terms = self.config.objective(prediction, target, z, summary)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
             seen = z.detach() if self.target_encoder is None else self.encode_target(views[:, :context])

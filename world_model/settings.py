@@ -17,6 +17,7 @@ from .objectives import Objective
 Condition = Literal["both", "aggregator", "predictor", "none"]
 Tokens = Literal["step", "pose"]
 TargetEncoder = Literal["ema", "online"]
+AggToken = Literal["learned", "mean"]
 
 
 def check_tokens(tokens: Tokens, condition: Condition) -> None:
@@ -26,7 +27,7 @@ def check_tokens(tokens: Tokens, condition: Condition) -> None:
 
 
 def check_target_encoder(target_encoder: TargetEncoder, objective: Objective) -> None:
-    """Raise ValueError where a target encoder that learns has no negatives to keep it from collapsing."""
+    """Raise ValueError where an encoder that learns from its targets has no negatives to keep it from collapsing."""
     if target_encoder == "online" and not objective.contrast:
         raise ValueError(
             'target_encoder "online" learns through the contrast alone: set objective.contrast above 0, or leave '
@@ -147,6 +148,8 @@ class SeqJEPAConfig:
         target_encoder: What encodes the targets: an "ema" copy of the encoder, without gradient, as in the paper; or
             the "online" encoder itself, which learns from the targets as well, by the gradient of the contrast (van den
             Oord et al. 2018, CPC).
+        agg_token: What the token starts from that z_agg is read at: a "learned" vector, as in the paper, or the "mean"
+            of the views' tokens added to it, so that pooling need not be learned.
 
     Raises:
         ValueError: A value is out of range, or sizes do not fit each other.
@@ -169,9 +172,11 @@ class SeqJEPAConfig:
     motion_kind: MotionKind | None = None
     tokens: Tokens = "step"
     target_encoder: TargetEncoder = "ema"
+    agg_token: AggToken = "learned"
 
     def __post_init__(self) -> None:
-        for name, kinds in (("condition", Condition), ("tokens", Tokens), ("target_encoder", TargetEncoder)):
+        choices = {"condition": Condition, "tokens": Tokens, "target_encoder": TargetEncoder, "agg_token": AggToken}
+        for name, kinds in choices.items():
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f"{name} must be one of {get_args(kinds)}, got {getattr(self, name)!r}")
         check_sizes(self)

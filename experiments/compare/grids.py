@@ -172,19 +172,26 @@ def _baselines(*methods: str) -> dict[str, Settings]:
     return {method: {"model.method": method, **FOUR_TARGETS, **_DEPTHS.get(method, {})} for method in methods}
 
 
-BEYOND: dict[str, Settings] = {"pose-tokens": {"model.tokens": "pose"}}
-"""What is not in the paper and is better: tokens that tell where a view was seen from."""
+_ONLINE: Settings = {"model.tokens": "pose", "model.target_encoder": "online", **FOUR_TARGETS}
+BEYOND: dict[str, Settings] = {
+    "pose-tokens": {"model.tokens": "pose"},
+    "online-targets": _ONLINE,
+    "instance": {**_ONLINE, "model.agg_token": "mean", "model.objective.instance": 1.0},
+}
+"""What is not in the paper and is better, each on top of the one before: tokens that tell where a view was seen from;
+an encoder that learns from its targets too; and a z_agg that also tells the thing, whatever the motions."""
 
 CONTRASTS: dict[str, Settings] = {
     "plus": {},
-    "third": {},
     "paper": NO_ADDITIONS,
     "no-actions": {"model.condition": "none"},
-    **BEYOND,
+    "online-targets": BEYOND["online-targets"],
+    "online-third": BEYOND["online-targets"],
+    "instance": BEYOND["instance"],
     **_baselines("byol", "simclr", "equimod", "sie"),
 }
-"""The main contrasts: seq-JEPA with the additions, in full and in a third of the time; without any; without actions;
-with what is better beyond the paper; and baselines."""
+"""The main contrasts: seq-JEPA with the additions; without any; without actions; with what is better beyond the paper,
+in full and in a third of the time; and baselines."""
 
 BASELINES: dict[str, Settings] = {
     "plus": {},
@@ -194,7 +201,9 @@ BASELINES: dict[str, Settings] = {
 """All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
 
 STEPS: dict[str, float] = {
-    "third": 1 / 3,
+    "online-targets": 0.93,
+    "online-third": 0.31,
+    "instance": 0.93,
     "paper": 1.95,
     "no-actions": 1.05,
     "byol": 1.75,
