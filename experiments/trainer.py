@@ -107,6 +107,12 @@ class Trainer:
             raise ValueError(f"published models have {theirs['heads']} attention heads: set --model.heads likewise")
         if own["memory"]["layers"]:
             raise ValueError("published models have no path memory: leave --model.memory out")
+        for name in ("tokens", "target_encoder", "agg_token"):
+            if own[name] != theirs[name]:
+                option = f"--model.{name.replace('_', '-')}"
+                raise ValueError(
+                    f"published models have {name} {theirs[name]!r}, not {own[name]!r}: leave {option} out"
+                )
         try:
             model.load_state_dict(published.state_dict())
         except RuntimeError as error:

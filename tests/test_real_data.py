@@ -201,6 +201,8 @@ def test_training_begins_from_a_published_checkpoint(tmp_path, tree, checkpoint)
         ({"layers": 2}, "layers 3, not 2"),
         ({"heads": 8}, "4 attention heads"),
         ({"memory": MemoryConfig(layers=1)}, "no path memory"),
+        ({"tokens": "pose"}, "tokens 'step', not 'pose': leave --model.tokens out"),
+        ({"agg_token": "mean"}, "agg_token 'learned', not 'mean': leave --model.agg-token out"),
     ):
         with pytest.raises(ValueError, match=message):
             Trainer(replace(config, model=replace(REFERENCE, **changes)), tmp_path).begin_from(checkpoint)
