@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,6 +48,8 @@ def refuse_edited(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
     saved = load_checkpoint(checkpoint, only=[])[1].get("config")
     if saved is None:  # as in the run of a published checkpoint, or of a version that kept none
         return
+    with contextlib.suppress(ValueError):  # what the version that wrote it did not have yet was as by default
+        saved = json.loads(json.dumps(asdict(from_dict(TrainConfig, saved))))
     now, before = flat_settings(json.loads(json.dumps(asdict(config)))), flat_settings(saved)
     edited = [key for key in {**before, **now} if now.get(key) != before.get(key) and key not in RESUMABLE]
     if edited:

@@ -4,15 +4,15 @@ import json
 import os
 import signal
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from test_train import TINY as SMALL
 
-from glimpseworld.experiments import train_command
+from glimpseworld.experiments import run_folder, train_command
 from glimpseworld.experiments.interrupt import held_back
-from glimpseworld.experiments.run_folder import alone_in, load_config, load_model, save_config
+from glimpseworld.experiments.run_folder import alone_in, load_config, load_model, refuse_edited, save_config
 from glimpseworld.experiments.train import train
 from glimpseworld.experiments.trainer import Trainer
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint
@@ -137,6 +137,16 @@ def test_an_edited_run_is_not_gone_on_with_unless_learning_stays_what_it_was(tmp
         train(load_config(folder), folder, resume=True)
     save_config(replace(TINY, log_every=1), folder)
     train(load_config(folder), folder, resume=True)
+
+
+def test_what_an_earlier_version_had_no_setting_for_was_as_by_default(tmp_path, monkeypatch):
+    saved = json.loads(json.dumps(asdict(TINY)))
+    del saved["model"]["objective"]["instance"], saved["model"]["agg_token"]
+    monkeypatch.setattr(run_folder, "load_checkpoint", lambda *_, **__: ({}, {"config": saved}))
+    refuse_edited(TINY, tmp_path, tmp_path)
+    telling = replace(TINY.model, agg_token="mean")
+    with pytest.raises(CheckpointError, match=r"model\.agg_token mean, was learned\. Put"):
+        refuse_edited(replace(TINY, model=telling), tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(
