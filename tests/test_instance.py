@@ -87,3 +87,5 @@ def test_what_has_no_effect_is_refused():
         ModelOptions(method="byol", objective=Objective(instance=1.0))
     with pytest.raises(ValueError, match="instance is a weight"):
         Objective(instance=-1.0)
+    with pytest.raises(ValueError, match="needs the summary of each context"):
+        Objective(instance=1.0)(torch.ones(2, 1, 3), torch.ones(2, 1, 3), torch.ones(2, 1, 3))

@@ -83,7 +83,7 @@ def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Ten
 
 
 INSTANCE_TEMPERATURE = 0.1
-"""Of the softmax of `instance_term`; 0.2 serves no better on validation objects."""
+"""Of the softmax of `instance_term`; 0.2 told classes no better on validation objects."""
 
 
 def instance_term(summary: Tensor, target: Tensor) -> Tensor:
@@ -169,7 +169,10 @@ class Objective:
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
                 If there is a gradient to it, none is the cosine's, by which all embeddings would collapse.
             z: Online embeddings of the context, (B, M, D).
-            summary: What `instance_term` reads off the context, (B, D); wanted where `instance` is above 0.
+            summary: What `instance_term` reads off the context, (B, D); needed where `instance` is above 0.
+
+        Raises:
+            ValueError: A summary is needed and not given.
         """
         terms = {"cosine": cosine_loss(prediction, target.detach())}
         loss = terms["cosine"]
@@ -183,7 +186,8 @@ class Objective:
             terms["contrast"] = contrast_term(prediction, target, self.temperature)
             loss = loss + self.contrast * terms["contrast"]
         if self.instance:
-            assert summary is not None
+            if summary is None:
+                raise ValueError("an objective with an instance term needs the summary of each context: pass it")
             terms["instance"] = instance_term(summary, target)
             loss = loss + self.instance * terms["instance"]
         return loss, {name: term.detach() for name, term in terms.items()}
