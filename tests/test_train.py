@@ -33,6 +33,7 @@ from glimpseworld.world_model.build import new_model
 from glimpseworld.world_model.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
 from glimpseworld.world_model.learner import LearnerConfig
 from glimpseworld.world_model.memory import MemoryConfig
+from glimpseworld.world_model.objectives import Objective
 from glimpseworld.world_model.recipes import RECIPES, BaselineOptions
 
 TINY = TrainConfig(
@@ -205,6 +206,20 @@ def test_a_run_with_a_path_memory_resumes_and_is_measured(tmp_path, monkeypatch)
     assert "recall_4" in results["untrained"]
     with pytest.raises(ValueError, match="paths have no effect"):
         replace(TINY, paths=PathOptions(count=8))
+
+
+def test_a_run_that_learns_from_its_targets_resumes_and_counts_them_as_online_views(tmp_path):
+    beyond = {"tokens": "pose", "target_encoder": "online", "agg_token": "mean"}
+    objective = replace(Objective.predictive(), instance=1.0)
+    config = replace(TINY, probe_every=20, model=replace(TINY.model, objective=objective, **beyond))
+    whole = run_in(tmp_path / "whole", config)
+    parts = run_in(tmp_path / "parts", config, stop_after=16)
+    train(load_config(parts), parts, resume=True)
+    assert_same_weights(load_model(whole)[0], load_model(parts)[0])
+    rows = read_metrics(whole / "metrics.csv")
+    assert all(row["loss/instance"] > 0 for row in rows)
+    assert rows[-1]["target_views"] == 0
+    assert 20 * 8 * (1 + 2) <= rows[-1]["online_views"] <= 20 * 8 * (3 + 2)
 
 
 def test_acting_and_learning_keep_their_ratio(tmp_path):
