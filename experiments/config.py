@@ -121,13 +121,8 @@ class ModelOptions:
             if self.baseline != BaselineOptions():
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
-        for name, default in (
-            ("condition", "both"),
-            ("tokens", "step"),
-            ("target_encoder", "ema"),
-            ("agg_token", "learned"),
-        ):
-            if getattr(self, name) != default:
+        for name in _SEQ_JEPAS_OWN:
+            if getattr(self, name) != getattr(ModelOptions, name):
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         preset, own = Objective.predictive(), self.objective
         if (own.contrast, own.temperature) == (preset.contrast, preset.temperature):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,12 +47,14 @@ def refuse_edited(config: TrainConfig, folder: Path, checkpoint: Path) -> None:
     saved = load_checkpoint(checkpoint, only=[])[1].get("config")
     if saved is None:  # as in the run of a published checkpoint, or of a version that kept none
         return
-    with contextlib.suppress(ValueError):  # what the version that wrote it did not have yet was as by default
-        saved = json.loads(json.dumps(asdict(from_dict(TrainConfig, saved))))
-    now, before = flat_settings(json.loads(json.dumps(asdict(config)))), flat_settings(saved)
-    edited = [key for key in {**before, **now} if now.get(key) != before.get(key) and key not in RESUMABLE]
+    try:  # what the version that wrote it did not have yet was as by default
+        before = flat_settings(asdict(from_dict(TrainConfig, saved)))
+    except ValueError as error:
+        raise CheckpointError(f"cannot go on from {checkpoint}, of another version: {error}") from error
+    now = flat_settings(asdict(config))
+    edited = [key for key in now if now[key] != before[key] and key not in RESUMABLE]
     if edited:
-        differences = "; ".join(f"{key} {now.get(key)}, was {before.get(key)}" for key in edited)
+        differences = "; ".join(f"{key} {now[key]}, was {before[key]}" for key in edited)
         raise CheckpointError(
             f"{folder / 'config.json'} differs from what the run has gone by so far: {differences}. Put these back, or "
             f"start another run; only {', '.join(RESUMABLE)} may change"

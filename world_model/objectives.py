@@ -83,7 +83,7 @@ def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Ten
 
 
 INSTANCE_TEMPERATURE = 0.1
-"""Of the softmax of `instance_term`; 0.2 told classes no better on validation objects."""
+"""Of the softmax of `instance_term`."""
 
 
 def instance_term(summary: Tensor, target: Tensor) -> Tensor:
