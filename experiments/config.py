@@ -14,7 +14,7 @@ from ..world_model.memory import MemoryConfig
 from ..world_model.objectives import Objective
 from ..world_model.recipes import BaselineConfig, BaselineName, BaselineOptions
 from ..world_model.seq_jepa import SeqJEPAConfig
-from ..world_model.settings import check_target_encoder, check_tokens, from_dict
+from ..world_model.settings import TargetEncoder, Tokens, check_target_encoder, check_tokens, from_dict
 from .worlds import (
     HELD_OUT_MEMBERS,
     AgentName,
@@ -69,6 +69,10 @@ class ReplayOptions:
 
 _SEQ_JEPAS_OWN = ("condition", "tokens", "target_encoder", "agg_token")
 """Choices that no baseline has."""
+_TOKENS: Tokens = "pose"
+_TARGET_ENCODER: TargetEncoder = "online"
+_OF_PRESETS = {"tokens": _TOKENS, "target_encoder": _TARGET_ENCODER}
+"""Those of them that presets make otherwise than the paper."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,8 @@ class ModelOptions:
     """Which parts of a seq-JEPA see the motions."""
     objective: Objective = field(default_factory=Objective.plus)
     """What is minimised; for a baseline, what is added to its own losses: the terms on z, and the standardisation of
-    targets where its loss is a cosine. Where a preset has a contrast of targets, which is a seq-JEPA's, a baseline
-    begins without."""
+    targets where its loss is a cosine. Where a preset has what is a seq-JEPA's alone, a contrast of targets, tokens
+    and a target encoder, a baseline begins without."""
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     """The path memory of a seq-JEPA; none with 0 layers."""
     baseline: BaselineOptions = field(default_factory=BaselineOptions)
@@ -122,7 +126,10 @@ class ModelOptions:
                 raise ValueError("model.baseline options have no effect with method seq-jepa: leave them out")
             return
         for name in _SEQ_JEPAS_OWN:
-            if getattr(self, name) != getattr(ModelOptions, name):
+            default = getattr(ModelOptions, name)
+            if getattr(self, name) == _OF_PRESETS.get(name):
+                object.__setattr__(self, name, default)
+            elif getattr(self, name) != default:
                 raise ValueError(f"model.{name} has no effect with method {self.method}: leave it out")
         preset, own = Objective.predictive(), self.objective
         if (own.contrast, own.temperature) == (preset.contrast, preset.temperature):
@@ -262,16 +269,17 @@ class TrainConfig:
 def presets() -> dict[str, tuple[str, TrainConfig]]:
     """Return the presets: name -> (description, settings)."""
     cpu = TrainConfig(  # chosen on validation objects: experiments/README.md, "Choosing a recipe"
-        learner=LearnerConfig(total_steps=6_000, learning_rate=2.5e-3),
-        replay=ReplayOptions(targets=8),
-        model=ModelOptions(objective=Objective.predictive(), predictor_layers=2),
+        learner=LearnerConfig(total_steps=5_580, learning_rate=2.5e-3),  # cost what 6,000 of seq-JEPA+ do
+        model=ModelOptions(
+            objective=Objective.predictive(), predictor_layers=2, tokens=_TOKENS, target_encoder=_TARGET_ENCODER
+        ),
         probe_every=1_000,
         checkpoint_every=1_000,
     )
     quick = replace(
         cpu,
         rotation=RotationOptions(size=32),
-        learner=replace(cpu.learner, total_steps=2_400),
+        learner=replace(cpu.learner, total_steps=2_200),
         probe_every=600,
         checkpoint_every=600,
     )
@@ -280,7 +288,7 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         world="saccade",
         agent="saliency",
         saccade=SaccadeOptions(images="landscapes"),
-        learner=replace(cpu.learner, total_steps=4_000),
+        learner=replace(cpu.learner, total_steps=3_600),
     )
     return {
         "quick": ("Five minutes on two cores: 32 x 32 views of turning objects. What `make run` runs.", quick),

@@ -384,6 +384,30 @@ def test_a_task_that_states_its_images_prefers_runs_that_were_trained_on_them(tm
     assert scale_notes(both) == []
 
 
+def test_all_runs_in_one_call_each_act_where_they_were_trained(tmp_path):
+    """A model of search images has another eye than one of landscapes: a task that states no images is not for both."""
+    saccade = SACCADES.saccade
+    eyes = {"landscapes": saccade, "search": replace(saccade, images="search", fovea="multiscale")}
+    land, search = (
+        ModelRun(tmp_path / name, name, replace(SACCADES, saccade=replace(eye, images=name)), "")
+        for name, eye in eyes.items()
+    )
+    cells = planned_cells(ControlConfig("small", out=tmp_path), [search, land])
+    acting = {cell.task.name: set[str]() for cell in cells}
+    for cell in cells:
+        acting[cell.task.name] |= {cell.run.label} if cell.run else set()
+    assert acting == {
+        "reach": {"landscapes"},
+        "search": {"search"},
+        "search-glimpse": {"search"},
+        "saccade-homing-4": {"landscapes"},
+        "saccade-classify": {"landscapes"},
+    }
+    assert {cell.run.label for cell in planned_cells(ControlConfig("small", out=tmp_path), [search]) if cell.run} == {
+        "search"
+    }
+
+
 def test_a_task_that_is_named_twice_is_played_once(tmp_path):
     config = ControlConfig(task=("reach", "reach"), agent=("random",), out=tmp_path)
     assert [cell.name for cell in planned_cells(config, [])] == ["reach--random"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from glimpseworld.experiments.compare.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, Grid, load_grid, with_settings
-from glimpseworld.experiments.config import presets
+from glimpseworld.experiments.config import ModelOptions, presets
 from glimpseworld.world_model.objectives import Objective
 
 
@@ -36,6 +36,21 @@ def test_an_addition_alone_is_all_that_an_arm_changes_of_the_plain_objective(add
     quick, every = presets()["quick"][1], with_settings(presets()["quick"][1], NO_ADDITIONS)
     assert with_settings(quick, arm) != every
     assert (every.learner.learning_rate, every.replay.targets, every.model.predictor_layers) == (1.5e-3, 1, 1)
+
+
+def test_presets_are_what_won_and_grids_start_from_the_recipe_before_it():
+    """Figures of one arm of a grid are so those of a preset."""
+    (_, quick), (_, cpu) = presets()["quick"], presets()["cpu"]
+    assert BUILT_IN["full"].config("online-targets", 0) == cpu
+    small = BUILT_IN["small"].config("online-targets", 0)
+    assert small == replace(quick, learner=replace(quick.learner, total_steps=small.learner.total_steps))
+    assert (quick.model.tokens, quick.model.target_encoder, quick.replay.targets) == ("pose", "online", 4)
+    for name, grid in BUILT_IN.items():
+        for arm in ("plus", "saccade-plus", "random", "saccade-random"):
+            if arm in grid.arms:
+                config = grid.config(arm, 0)
+                own = (config.model.tokens, config.model.target_encoder, config.replay.targets)
+                assert own == ("step", "ema", 8), (name, arm)
 
 
 def test_quick_is_cpu_with_smaller_views_for_less_long():
@@ -121,9 +136,14 @@ def test_a_grid_of_ones_own(tmp_path):
         load_grid("big")
 
 
-def test_a_baseline_begins_without_the_contrast_of_a_preset_but_refuses_one_that_is_asked_for():
+def test_a_baseline_begins_without_what_is_a_seq_jepas_in_a_preset_but_refuses_what_is_asked_for():
     cpu = presets()["cpu"][1]
     assert cpu.model.objective.contrast > 0
+    assert (cpu.model.tokens, cpu.model.target_encoder) == ("pose", "online")
+    model = with_settings(cpu, {"model.method": "simclr"}).model
+    assert (model.tokens, model.target_encoder) == (ModelOptions.tokens, ModelOptions.target_encoder)
+    with pytest.raises(ValueError, match=r"model\.agg_token has no effect with method simclr"):
+        with_settings(cpu, {"model.method": "simclr", "model.agg_token": "mean"})
     assert with_settings(cpu, {"model.method": "simclr"}).model.objective == Objective.plus()
     own = with_settings(cpu, {"model.method": "byol", "model.objective.variance": 0.1}).model.objective
     assert own == replace(Objective.plus(), variance=0.1)

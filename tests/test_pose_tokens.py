@@ -95,8 +95,6 @@ def test_pose_tokens_need_motions_that_compose_and_are_seen():
         replace(SMALL, tokens="pose", motion_kind="rotation", condition="predictor")
     with pytest.raises(ValueError, match="no effect with condition none"):
         ModelOptions(tokens="pose", condition="none")
-    with pytest.raises(ValueError, match=r"model.tokens has no effect with method sie"):
-        ModelOptions(method="sie", tokens="pose")
     with pytest.raises(ValueError, match="tokens must be one of"):
         replace(SMALL, tokens="place", motion_kind="rotation")
     with pytest.raises(ValueError, match="quaternion"):

@@ -95,5 +95,3 @@ def test_where_it_cannot_learn_it_is_refused():
             make()
     with pytest.raises(ValueError, match="target_encoder must be one of"):
         replace(SMALL, target_encoder="slow")
-    with pytest.raises(ValueError, match=r"model\.target_encoder has no effect with method byol"):
-        ModelOptions(method="byol", target_encoder="online")

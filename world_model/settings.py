@@ -23,7 +23,9 @@ AggToken = Literal["learned", "mean"]
 def check_tokens(tokens: Tokens, condition: Condition) -> None:
     """Raise ValueError where `tokens` have no effect under `condition`."""
     if tokens == "pose" and condition not in ("both", "aggregator"):
-        raise ValueError(f'tokens "pose" have no effect with condition {condition}: set condition to "both"')
+        raise ValueError(
+            f'tokens "pose" have no effect with condition {condition}: set tokens to "step", or condition to "both"'
+        )
 
 
 def check_target_encoder(target_encoder: TargetEncoder, objective: Objective) -> None:

@@ -135,7 +135,12 @@ def load_grid(name: str) -> Grid:
     return Grid(**{**values, "seeds": tuple(values.get("seeds", (0, 1, 2)))})
 
 
+PLUS: Settings = {"model.tokens": "step", "model.target_encoder": "ema", "replay.targets": 8}
+"""seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, and with the eight targets that
+an averaged encoder encodes at little cost."""
 NO_ADDITIONS: Settings = {
+    "model.tokens": "step",
+    "model.target_encoder": "ema",
     "replay.targets": 1,
     "model.objective.standardize_targets": False,
     "model.objective.variance": 0.0,
@@ -173,6 +178,7 @@ def _baselines(*methods: str) -> dict[str, Settings]:
 
 
 _ONLINE: Settings = {"model.tokens": "pose", "model.target_encoder": "online", **FOUR_TARGETS}
+"""As presets have it."""
 BEYOND: dict[str, Settings] = {
     "pose-tokens": {"model.tokens": "pose"},
     "online-targets": _ONLINE,
@@ -203,6 +209,7 @@ BASELINES: dict[str, Settings] = {
 STEPS: dict[str, float] = {
     "online-targets": 0.93,
     "online-third": 0.31,
+    "online-no-actions": 0.93,
     "instance": 0.93,
     "paper": 1.95,
     "no-actions": 1.05,
@@ -237,7 +244,7 @@ ABLATIONS: dict[str, Settings] = {
     "predictor-only": {"model.condition": "predictor"},
     # the additions, alone and together
     "paper": NO_ADDITIONS,
-    "targets-only": {**NO_ADDITIONS, "replay.targets": _RECIPE.replay.targets},
+    "targets-only": {**NO_ADDITIONS, "replay.targets": PLUS["replay.targets"]},
     "standardized-only": {**NO_ADDITIONS, "model.objective.standardize_targets": True},
     "regularised-only": {**NO_ADDITIONS, **_REGULARISED},
     "contrast-only": {**NO_ADDITIONS, **_CONTRAST},
@@ -261,6 +268,8 @@ ABLATIONS: dict[str, Settings] = {
     "light-episode": {"rotation.lighting": "episode"},
     # the difference of the floor's and the light's hue as a part of the action
     "colour-actions": {"rotation.motion": "rotation-colour"},
+    # the presets' recipe, whose tokens carry poses, without actions
+    "online-no-actions": {**_ONLINE, "model.tokens": "step", "model.condition": "none"},
 }
 
 SACCADES: dict[str, Settings] = {
@@ -277,7 +286,7 @@ SACCADES: dict[str, Settings] = {
 PATH: dict[str, Settings] = {
     "memory": {"model.memory.layers": 2},
     "own-views": {"model.memory.layers": 2, "paths.swapped": 0.0},
-    "saccade-memory": {"preset": "quick-saccade", "model.memory.layers": 2},
+    "saccade-memory": {"preset": "quick-saccade", "model.memory.layers": 2, "learner.total_steps": 4_000},
 }
 """The path memory, trained on paths whose views are swapped for others, and on paths with their own views."""
 
@@ -291,17 +300,25 @@ CURIOSITY: dict[str, Settings] = {
 """Who gathers the data, at equal glimpses and updates. All models of a world are evaluated on the same views, those of
 saccades where random gaze may look: anywhere."""
 
+_SHORT: Settings = {"learner.total_steps": 1_200}
+
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
-        Grid("small", "quick", equal_cost(CONTRASTS, 1_400), effort="brief"),
-        Grid("full", "cpu", {**equal_cost(CONTRASTS, 6_000), "independent": _INDEPENDENT, **SACCADES}, effort="full"),
-        Grid("baselines", "quick", equal_cost(BASELINES, 1_400), effort="brief"),
-        Grid("ablations", "quick", equal_cost(ABLATIONS, 1_400), effort="brief"),
-        Grid("saccades", "quick-saccade", SACCADES, common={"learner.total_steps": 1_200}, effort="brief"),
-        Grid("path", "quick", PATH),
-        Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), effort="brief"),
-        Grid("curiosity", "quick", CURIOSITY, common={"learner.total_steps": 1_200}, effort="brief"),
+        Grid("small", "quick", equal_cost(CONTRASTS, 1_400), common=PLUS, effort="brief"),
+        Grid(
+            "full",
+            "cpu",
+            {**equal_cost({**CONTRASTS, "independent": _INDEPENDENT}, 6_000), **SACCADES},
+            common=PLUS,
+            effort="full",
+        ),
+        Grid("baselines", "quick", equal_cost(BASELINES, 1_400), common=PLUS, effort="brief"),
+        Grid("ablations", "quick", equal_cost(ABLATIONS, 1_400), common=PLUS, effort="brief"),
+        Grid("saccades", "quick-saccade", SACCADES, common={**PLUS, **_SHORT}, effort="brief"),
+        Grid("path", "quick", PATH, common={**PLUS, "learner.total_steps": 2_400}),
+        Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), common=PLUS, effort="brief"),
+        Grid("curiosity", "quick", CURIOSITY, common={**PLUS, **_SHORT}, effort="brief"),
     )
 }
 """The built-in grids: `small` is at most an hour on two cores, the others take longer: --dry-run tells how long."""

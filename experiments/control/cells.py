@@ -190,10 +190,16 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
 
 
 def runs_for(task: ControlTask, runs: list[ModelRun]) -> list[ModelRun]:
-    """Return the runs that act in `task`: those of its world; where it states images, those trained on them, if any."""
+    """Return the runs that act in `task`: of those of its world the ones that were trained on its images, if there are.
+
+    Where a task states no images, they are those of the runs, and runs trained on another task's images stand back.
+    """
     own = [run for run in runs if run.config.world == task.world]
     images = task.options.get("images")
-    return [run for run in own if run.config.saccade.images == images] or own
+    if images is not None:
+        return [run for run in own if run.config.saccade.images == images] or own
+    others = {other.options["images"] for other in TASKS.values() if "images" in other.options}
+    return [run for run in own if run.config.saccade.images not in others] or own
 
 
 def scale_notes(cells: Iterable[Cell]) -> list[str]:
