@@ -28,7 +28,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Run the command line; exits with 1 after an expected failure, 2 after a wrong call."""
+    """Run the command line; exits with 1 after an expected failure, 2 after a wrong call, 141 as `head` ends others."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
@@ -40,6 +40,10 @@ def main() -> None:
     keep_freed_memory()
     try:
         importlib.import_module(f".{COMMANDS[name][1]}", __package__).main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads the output has seen enough; what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt as error:
         print("\n" + ": ".join(["glimpseworld: interrupted", *map(str, error.args)]), file=sys.stderr)
         sys.exit(130)

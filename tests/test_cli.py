@@ -146,6 +146,16 @@ def test_help_names_every_command(tmp_path):
         assert "usage" in helped.stdout
 
 
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path):
+    call = "rollout --env GlimpseWorld/ObjectRotation-v0 --env-options size 24 members_per_family 2 max_episode_steps 3"
+    command = [sys.executable, "-m", "glimpseworld.experiments.cli", *call.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        told = process.stderr.read()
+    assert (process.returncode, told) == (141, "")
+
+
 @pytest.mark.parametrize("suffix", ["png", "gif", "mp4"])
 def test_rollout_records(tmp_path, suffix):
     done = run(
