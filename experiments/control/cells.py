@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +14,7 @@ import tyro
 from ..config import TrainConfig, check_seed, presets
 from ..run_folder import load_config, require_checkpoint
 from .controllers import CONTROLLERS, controller_named
+from .policies import PolicyRun
 from .tasks import TASKS, ControlTask, Playground, task_named
 
 _SMALL_TASKS = (
@@ -47,6 +48,9 @@ class ControlConfig:
     model act in the worlds of presets cpu and quick-saccade."""
     saccade_model: tuple[Path, ...] = ()
     """Further runs, of the world of saccades."""
+    policy: tuple[Path, ...] = ()
+    """Policies that `glimpseworld policy train` made: each is the agent ALGORITHM-ON, such as ppo-z_agg, in tasks of
+    its environment, whatever --agent names. What it sees must be as large as the world models' views."""
     task: tuple[str, ...] = ()
     """Only these tasks."""
     agent: tuple[str, ...] = ()
@@ -104,11 +108,11 @@ class ModelRun:
 
 @dataclass(frozen=True)
 class Cell:
-    """An agent in a task, with the model of one run or none."""
+    """An agent in a task, with the model of one run, or that is one policy, or neither."""
 
     task: ControlTask
     agent: str
-    run: ModelRun | None
+    run: ModelRun | PolicyRun | None
     world: TrainConfig
 
     @property
@@ -122,7 +126,7 @@ def load_runs(config: ControlConfig) -> list[ModelRun]:
     """Return the runs that are named.
 
     Raises:
-        ValueError: two of them have one label, or one of `saccade_model` is not of that world.
+        ValueError: one of `saccade_model` is not of that world.
         CheckpointError: one is no run, or has no checkpoint yet.
     """
     runs = [_load_run(path) for path in config.world_model]
@@ -130,11 +134,15 @@ def load_runs(config: ControlConfig) -> list[ModelRun]:
         runs.append(_load_run(path))
         if runs[-1].config.world != "saccade":
             raise ValueError(f"{path} was trained in the world {runs[-1].config.world!r}, not in 'saccade'")
-    labels = [run.label for run in runs]
-    for run in runs:
-        if labels.count(run.label) > 1:
-            raise ValueError(f"two runs are called {run.label!r}: their results could not be told apart; rename one")
     return runs
+
+
+def _require_unlike(runs: Sequence[ModelRun | PolicyRun]) -> None:
+    """Raise ValueError if two runs or policies have one label."""
+    labels = [run.label for run in runs]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"two runs are called {label!r}: their results could not be told apart; rename one")
 
 
 def _load_run(folder: Path) -> ModelRun:
@@ -143,7 +151,9 @@ def _load_run(folder: Path) -> ModelRun:
     return ModelRun(folder, folder.resolve().name, settings, digest)
 
 
-def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: bool = False) -> list[Cell]:
+def planned_cells(
+    config: ControlConfig, runs: list[ModelRun], policies: Sequence[PolicyRun] = (), *, all_of_them: bool = False
+) -> list[Cell]:
     """Return the cells that are asked for, task by task, agents in the order of `CONTROLLERS`.
 
     With `all_of_them`, also those of other agents, and of the grid's other tasks, which earlier calls may have played.
@@ -152,15 +162,17 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
     See `runs_for` for whose models act in a task.
 
     Raises:
-        ValueError: an agent that is named can act in none of the tasks, a task that is named has no run of its world,
-            or its runs' worlds differ.
+        ValueError: an agent or a policy that is named can act in none of the tasks, a task that is named has no run of
+            its world, its runs' worlds differ, or two runs or policies have one label.
     """
     grid = GRIDS[config.grid] if config.grid else None
+    _require_unlike([*runs, *policies])
     cells: list[Cell] = []
     reasons: dict[str, str] = {}
     of_grid = grid.tasks if grid else ()
     tasks = dict.fromkeys((*of_grid, *config.task)) if all_of_them else dict.fromkeys(config.task or of_grid)
-    agents = [agent for agent in CONTROLLERS if all_of_them or not config.agent or agent in config.agent]
+    named = {*config.agent, *(policy.agent for policy in policies)}
+    agents = [agent for agent in CONTROLLERS if all_of_them or not config.agent or agent in named]
     for name in tasks:
         task = task_named(name)
         own = runs_for(task, runs)
@@ -173,16 +185,29 @@ def planned_cells(config: ControlConfig, runs: list[ModelRun], *, all_of_them: b
         for agent in agents:
             controller = CONTROLLERS[agent]
             reason = controller.unfit(task)
-            if reason is None and controller.needs_model and not own:
-                reason = "it needs a world model: name one with --world-model RUN"
+            acting: Sequence[ModelRun | PolicyRun | None] = [None]
+            wanted = ""
+            if controller.needs_model:
+                acting, wanted = own, "it needs a world model: name one with --world-model RUN"
+            elif controller.needs_policy:
+                acting = [one for one in policies if (one.agent, one.env_id) == (agent, task.env_id)]
+                wanted = f"it is a policy trained in {task.env_id}: name one with --policy FOLDER"
+            if reason is None and not acting:
+                reason = wanted
             if reason is None:
-                cells += [Cell(task, agent, run, world) for run in (own if controller.needs_model else [None])]
+                cells += [Cell(task, agent, run, world) for run in acting]
             else:
                 reasons.setdefault(agent, f"agent {agent!r} cannot act in task {name!r}: {reason}")
-    acting = {cell.agent for cell in cells}
+    able = {cell.agent for cell in cells}
     for agent in config.agent:
-        if agent not in acting:
+        if agent not in able:
             raise ValueError(reasons.get(agent, "none of the tasks is in a world of the named runs"))
+    for policy in policies:
+        if policy not in [cell.run for cell in cells]:
+            raise ValueError(
+                f"the policy in {policy.folder} acts in {policy.env_id}, and none of the tasks is there: "
+                f"{', '.join(dict.fromkeys(task_named(name).env_id for name in tasks))}"
+            )
     if not cells:
         worlds = ", ".join(dict.fromkeys(run.config.world for run in runs))
         raise ValueError(f"the named runs are of {worlds}, and the grid has tasks in the worlds rotation and saccade")
@@ -207,7 +232,7 @@ def scale_notes(cells: Iterable[Cell]) -> list[str]:
     notes = {}
     for cell in cells:
         images = cell.task.options.get("images")
-        if cell.run is None or images is None or (cell.task.name, cell.run.label) in notes:
+        if not isinstance(cell.run, ModelRun) or images is None or (cell.task.name, cell.run.label) in notes:
             continue
         saw, shown = cell.run.config.saccade, replace(cell.run.config.saccade, images=images, probe_images=None)
         there, here = (options.world("validation", probing=True).images.side for options in (saw, shown))

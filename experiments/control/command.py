@@ -31,9 +31,10 @@ from ...world_model.protocol import WorldModel
 from ..device import checked_device
 from ..report import duration, failure_text
 from ..run_folder import load_model
-from .cells import Cell, ControlConfig, load_runs, planned_cells, scale_notes
+from .cells import Cell, ControlConfig, ModelRun, load_runs, planned_cells, scale_notes
 from .controllers import CONTROLLERS, ControlSetting
 from .episodes import Episodes, play_episodes
+from .policies import PolicyRun, load_policies
 from .report import control_figures, control_tables, results_rows
 from .scores import differences, distance_curve, pooled, require_paired, scores_of
 from .tasks import ControlTask, Playground, task_named
@@ -47,11 +48,13 @@ def main(arguments: list[str]) -> None:
 def control(config: ControlConfig) -> None:
     """Play the cells that are left, and write and print the results of all; exits with 1 if a cell has failed."""
     checked_device(config.device)
-    runs = load_runs(config)
+    runs, policies = load_runs(config), load_policies(config.policy)
     check_writable(config.folder / "results.json")
-    cells = planned_cells(config, runs)
+    cells = planned_cells(config, runs, policies)
     kept = config.folder / "cells"
-    beside = planned_cells(config, runs, all_of_them=True)  # what cannot be told beside them is said before they play
+    beside = planned_cells(
+        config, runs, policies, all_of_them=True
+    )  # what cannot be told beside them is said before they play
     done = {cell.name for cell in beside if load_cell(kept, cell, config) is not None}
     left = [cell for cell in cells if cell.name not in done]
     print(
@@ -126,12 +129,13 @@ class Players:
             ground = Playground(cell.task, cell.world, min(self._config.rows, self._config.count))
             self._playground = ground
         model = None
-        if cell.run is not None:
+        if isinstance(cell.run, ModelRun):
             if cell.run.folder not in self._models:
                 self._models[cell.run.folder] = load_model(cell.run.folder, self._config.device)[0]
             model = self._models[cell.run.folder]
             ground.check_model(model)
-        return ControlSetting(ground, self._config.split, model, self._config.seed)
+        policy = cell.run.folder if isinstance(cell.run, PolicyRun) else None
+        return ControlSetting(ground, self._config.split, model, self._config.seed, policy, self._config.device)
 
 
 def _list(left: list[Cell], players: Players) -> None:

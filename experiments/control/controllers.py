@@ -22,6 +22,7 @@ from ...envs.object_rotation import ObjectRotationWorld
 from ...envs.saccade import SaccadeWorld
 from ...envs.world import World
 from ...world_model.motion import compose
+from ..policy.config import On
 from ..worlds import make_agent
 from .episodes import play_episodes
 from .goal_controllers import (
@@ -31,6 +32,7 @@ from .goal_controllers import (
     planner_agent,
     random_return_agent,
 )
+from .policies import policy_agent
 from .reading_controllers import Gaze, classifying_agent, search_agent
 from .settings import ControlSetting
 from .tasks import ControlTask, TaskKind
@@ -57,6 +59,8 @@ class Controller:
     """Worlds that it can act in."""
     needs_model: bool = False
     """Whether it is made anew for every world model."""
+    needs_policy: bool = False
+    """Whether it is a policy by reinforcement learning, made anew for every one that was trained in the task's id."""
     needs_goal_view: bool = False
     """Whether the observation has to show what the goal looks like."""
     privileged: bool = False
@@ -160,6 +164,12 @@ def _seeker(make: Factory, about: str) -> Controller:
     return Controller(make, about, needs_model=True, needs_goal_view=True)
 
 
+def _learned(algorithm: str, on: str) -> Controller:
+    """Return an agent that was trained on the task's rewards."""
+    about = f"a policy that {algorithm.upper()} trained on {on}, in the task's environment"
+    return Controller(policy_agent, about, ANYWHERE, needs_policy=True)
+
+
 CONTROLLERS: dict[str, Controller] = {
     "random": Controller(_random, "actions uniform over the action space", ANYWHERE),
     "raster": Controller(_raster, "a fixed scan path, chosen on validation episodes"),
@@ -208,6 +218,8 @@ CONTROLLERS: dict[str, Controller] = {
     "gaze-coverage": _reader("coverage", "the same, looks where it has not been"),
     "gaze-information": _reader("information", "the same, looks where the class is predicted to get surer"),
     "gaze-difference": _reader("difference", "the same, looks where what is predicted is unlike what it saw"),
+    **{f"ppo-{on}": _learned("ppo", on) for on in get_args(On)},
+    **{f"sac-{on}": _learned("sac", on) for on in get_args(On) if on != "z_agg-online"},
     "oracle": Controller(_oracle, "knows the goal and the pose, or the class", ANYWHERE, privileged=True),
 }
 """Name -> agent, in the order of tables and figures."""

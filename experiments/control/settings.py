@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -36,6 +37,10 @@ class ControlSetting:
     """In eval mode; None for agents that need none."""
     seed: int
     """Of the benchmark."""
+    policy: Path | None = None
+    """The folder of a policy by reinforcement learning, for the agent that is one."""
+    device: str = "cpu"
+    """Where models and policies compute."""
 
     @property
     def task(self) -> ControlTask:
@@ -92,6 +97,15 @@ class ControlSetting:
                 f"an agent of task {self.task.name!r} needs a world model: name one with --world-model RUN"
             )
         return self.model
+
+    def require_policy(self) -> Path:
+        """Return the folder of an agent that is a policy."""
+        if self.policy is None:
+            raise ValueError(
+                f"this agent of task {self.task.name!r} is a policy trained in {self.task.env_id}: name one with "
+                "--policy FOLDER"
+            )
+        return self.policy
 
     def rng(self) -> np.random.Generator:
         """Return a new generator of the benchmark's seed."""
