@@ -33,6 +33,7 @@ GRID = {
         "warmup_glimpses": 120,
         "batch_size": 8,
         "replay.targets": 2,
+        "model.target_encoder": "ema",
         "model.z_dim": 16,
         "model.motion_embedding": 8,
         "model.layers": 1,
@@ -46,7 +47,7 @@ GRID = {
     "arms": {
         "both": {},
         "explodes": {"learner.learning_rate": 1e30, "learner.clip_norm": 0},
-        "none": {"model.condition": "none"},
+        "none": {"model.condition": "none", "model.tokens": "step"},
     },
 }
 PLAN = evaluation.Plan(48, 48, 7, 7, 200, 96, (3, 5), (2,), (3, 4))

@@ -271,7 +271,7 @@ def test_a_wrong_number_on_the_command_line_is_told_of_at_once(numbers, message,
     assert left.value.code == 2 and message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("steps", "targets"), [(16, 8), (6, 3)])
+@pytest.mark.parametrize(("steps", "targets"), [(16, 4), (6, 3)])
 def test_a_world_model_that_keeps_learning_has_the_targets_of_the_preset_where_episodes_allow(steps, targets):
     config = replace(TINY, on="z_agg-online", env_options={**TINY.env_options, "max_episode_steps": str(steps)})
     envs = make_envs(config, "train", config.num_envs)
