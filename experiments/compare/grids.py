@@ -139,8 +139,7 @@ PLUS: Settings = {"model.tokens": "step", "model.target_encoder": "ema", "replay
 """seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, and with the eight targets that
 an averaged encoder encodes at little cost."""
 NO_ADDITIONS: Settings = {
-    "model.tokens": "step",
-    "model.target_encoder": "ema",
+    **PLUS,
     "replay.targets": 1,
     "model.objective.standardize_targets": False,
     "model.objective.variance": 0.0,

@@ -52,9 +52,8 @@ def control(config: ControlConfig) -> None:
     check_writable(config.folder / "results.json")
     cells = planned_cells(config, runs, policies)
     kept = config.folder / "cells"
-    beside = planned_cells(
-        config, runs, policies, all_of_them=True
-    )  # what cannot be told beside them is said before they play
+    # Cells that earlier calls may have played: what cannot be told beside them is said before any is played.
+    beside = planned_cells(config, runs, policies, all_of_them=True)
     done = {cell.name for cell in beside if load_cell(kept, cell, config) is not None}
     left = [cell for cell in cells if cell.name not in done]
     print(

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...agents.scripted import Agent
-from ...world_model.checkpoint import CheckpointError, latest_checkpoint
 from ..policy.config import load_policy_config
-from ..policy.store import load_policy
+from ..policy.store import load_policy, require_policy
 from .settings import ControlSetting
 
 
@@ -36,9 +35,7 @@ def load_policies(folders: Iterable[Path]) -> list[PolicyRun]:
 
 
 def _load(folder: Path) -> PolicyRun:
-    config, checkpoint = load_policy_config(folder), latest_checkpoint(folder / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(f"no policy in {folder} yet: let its training reach the first evaluation")
+    config, checkpoint = load_policy_config(folder), require_policy(folder)
     digest = hashlib.sha256((checkpoint / "policy.safetensors").read_bytes()).hexdigest()
     return PolicyRun(folder, folder.resolve().name, f"{config.algorithm}-{config.on}", config.env, digest)
 

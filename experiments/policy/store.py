@@ -41,10 +41,7 @@ def load_policy(folder: Path, envs: gym.vector.VectorEnv, *, device: str = "cpu"
         CheckpointError: if there is none, or it cannot be read.
         ValueError: if it was trained on other observations or actions.
     """
-    config = load_policy_config(folder)
-    checkpoint = latest_checkpoint(folder / "checkpoints")
-    if checkpoint is None:
-        raise CheckpointError(f"no policy in {folder} yet: let its training reach the first evaluation")
+    config, checkpoint = load_policy_config(folder), require_policy(folder)
     arrays, state = load_checkpoint(checkpoint)
     given = described(envs)
     if state["spaces"] != given:
@@ -65,6 +62,18 @@ def load_policy(folder: Path, envs: gym.vector.VectorEnv, *, device: str = "cpu"
     policy = _policy(config, space, envs.single_action_space)
     _load(policy, arrays["policy"], checkpoint)
     return PolicyAgent(policy.to(device), context)
+
+
+def require_policy(folder: Path) -> Path:
+    """Return the newest checkpoint of the policy in `folder`.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"no policy in {folder} yet: let its training reach the first evaluation")
+    return checkpoint
 
 
 def save_training(training: Training, folder: Path, steps: int) -> Path:
