@@ -11,8 +11,8 @@ import pytest
 
 from glimpseworld.envs.shapes.objects import load_objects
 from glimpseworld.experiments.cli import COMMANDS
+from glimpseworld.experiments.compare.grid import Grid
 from glimpseworld.experiments.compare.grid_runs import planned_runs
-from glimpseworld.experiments.compare.grids import Grid
 from glimpseworld.experiments.config import HELD_OUT_MEMBERS, presets
 from glimpseworld.experiments.evaluate import EvaluateConfig, evaluate
 from glimpseworld.experiments.homing import HomingConfig, homing

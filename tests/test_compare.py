@@ -15,7 +15,8 @@ from glimpseworld.experiments.compare import command as compare
 from glimpseworld.experiments.compare import galleries, grid_runs
 from glimpseworld.experiments.compare.figures import RETURN_CURVES, _draw_curves, comparison_figures, context_groups
 from glimpseworld.experiments.compare.galleries import pose_angle, project
-from glimpseworld.experiments.compare.grids import Grid, load_grid
+from glimpseworld.experiments.compare.grid import Grid
+from glimpseworld.experiments.compare.grids import load_grid
 from glimpseworld.experiments.measure import Material
 from glimpseworld.experiments.run_log import read_metrics
 from glimpseworld.world_model.checkpoint import latest_checkpoint

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from glimpseworld.experiments.compare.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, Grid, load_grid, with_settings
+from glimpseworld.experiments.compare.grid import Grid, with_settings
+from glimpseworld.experiments.compare.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, TUNING, load_grid
 from glimpseworld.experiments.config import ModelOptions, presets
 from glimpseworld.world_model.objectives import Objective
+from glimpseworld.world_model.recipes import BaselineName
 
 
 def test_built_in_grids_are_valid_and_their_arms_differ():
@@ -71,6 +74,27 @@ def test_baselines_of_one_grid_learn_from_as_many_targets(name):
         assert config.model.predictor_layers == (1 if "byol" in arm else 2), arm
 
 
+def test_every_baseline_is_tuned_alike_one_setting_at_a_time():
+    tried: dict[str, dict[str, set[str]]] = {}
+    for arm, settings in TUNING.items():
+        method, _, change = arm.rpartition("-")
+        begin = TUNING[f"{method}-begin"]
+        assert settings["model.method"] == method
+        tried.setdefault(method, {})[change] = {key for key in settings if settings[key] != begin.get(key)}
+    others = {"vicreg-traj", "conv-jepa", "supervised"}
+    assert set(tried) == set(get_args(BaselineName)) - others
+    for method, changes in tried.items():
+        own = changes.pop("own")
+        assert len(own) == 1 and not own & {"learner.learning_rate", "replay.targets"}, method
+        assert changes == {
+            "begin": set(),
+            "slow": {"learner.learning_rate"},
+            "fast": {"learner.learning_rate"},
+            "two": {"replay.targets"},
+            "eight": {"replay.targets"},
+        }
+
+
 def test_settings_change_where_the_path_leads_and_nowhere_else():
     before = presets()["quick"][1]
     after = with_settings(before, {"model.objective.variance": 2, "replay.context": [2, 3], "seed": 7})
@@ -132,7 +156,7 @@ def test_a_grid_of_ones_own(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match="no JSON"):
         load_grid(str(path))
-    with pytest.raises(ValueError, match="no grid 'big': there are small, full, baselines, ablations"):
+    with pytest.raises(ValueError, match="no grid 'big': there are small, full, baselines, tuning, ablations"):
         load_grid("big")
 
 

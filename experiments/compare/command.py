@@ -39,8 +39,9 @@ from .aggregate import aggregate, comparison_tables, require_alike
 from .execution import carry_out, seconds_left, share_of_threads
 from .figures import comparison_figures
 from .galleries import gallery_figures
+from .grid import Grid
 from .grid_runs import GridRun, choose, complete, is_done, planned_runs, rehearse_arms
-from .grids import Grid, load_grid
+from .grids import load_grid
 
 GROUPS = ("trained", "untrained", "controls", "budget")
 """What of a run's results is kept in those of the comparison."""
@@ -51,7 +52,7 @@ class CompareConfig:
     """Run a grid of methods and seeds, one run after another or several at a time, and set the results side by side."""
 
     grid: Annotated[str, tyro.conf.Positional]
-    """A built-in grid: "small" (at most an hour on two cores), "baselines", "ablations", "saccades", "path",
+    """A built-in grid: "small" (at most an hour on two cores), "baselines", "tuning", "ablations", "saccades", "path",
     "beyond", "curiosity" or "full"; or a JSON file."""
     out: Path | None = None
     """Folder of the comparison; by default runs/compare-NAME. One that exists is gone on with."""

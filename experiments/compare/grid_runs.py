@@ -15,7 +15,7 @@ from ..run_folder import load_config, save_config
 from ..summary import load_results
 from ..train import train
 from ..view_sets import Fixations, own_fixations
-from .grids import Grid
+from .grid import Grid
 from .rehearsal import rehearse
 
 

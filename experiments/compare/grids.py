@@ -1,139 +1,17 @@
-"""Grids of `glimpseworld compare`: what is compared, as data. Adding an arm is one line.
-
-An arm is a name and the settings in which it departs from the grid's preset and common settings, as dotted paths into
-`TrainConfig`: `{"model.condition": "none"}`. One key is no setting: "preset", for an arm that starts from another
-preset than the grid's (saccades beside rotations), after which the common settings apply all the same.
-
-A grid of your own is a JSON file with the fields of `Grid`:
-
-    {"name": "mine", "preset": "quick", "seeds": [0, 1, 2],
-     "common": {"learner.total_steps": 2400},
-     "arms": {"plus": {}, "no-actions": {"model.condition": "none"}}}
-"""
+"""The built-in grids of `glimpseworld compare`, as data; see `grid`. Adding an arm is one line."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from ...world_model.objectives import Objective
 from ...world_model.settings import expected, fits
-from ..config import Effort, TrainConfig, from_dict, presets
-
-Settings = Mapping[str, Any]
-"""Dotted paths into `TrainConfig` -> values."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is compared: every arm with every seed. JSON-able."""
-
-    name: str
-    """Names the folder."""
-    preset: str
-    """Where arms start from."""
-    arms: Mapping[str, Settings]
-    """Name -> settings; the first arm of a world is what the others in that world are compared with."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the runs of each arm. Runs of equal seeds start from the same data."""
-    common: Settings = field(default_factory=dict)
-    """Settings of all arms, before their own."""
-    effort: Effort = "quick"
-    """How thoroughly runs are evaluated; see `glimpseworld evaluate`."""
-
-    def __post_init__(self) -> None:
-        if not self.arms or not self.seeds:
-            raise ValueError(f"grid {self.name!r} needs at least one arm and one seed")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"grid {self.name!r} names a seed twice: {list(self.seeds)}")
-        for name in (self.name, *self.arms):
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                raise ValueError(f"{name!r} names a folder: use letters, digits, dots, hyphens and underscores")
-        for name in self.arms:
-            self.config(name, self.seeds[0])
-
-    def config(self, arm: str, seed: int) -> TrainConfig:
-        """Return the settings of one run.
-
-        Raises:
-            ValueError: if the arm has an unknown preset, setting or value, or settings that do not go together.
-        """
-        changes = {**self.common, **self.arms[arm]}
-        preset = changes.pop("preset", self.preset)
-        known = presets()
-        if preset not in known:
-            raise ValueError(f"arm {arm!r}: no preset {preset!r}; there are {', '.join(known)}")
-        for key in ("seed", "folder"):
-            if key in changes:
-                raise ValueError(f"arm {arm!r} sets {key!r}, which the comparison itself decides: leave it out")
-        try:
-            return with_settings(known[preset][1], {**changes, "seed": seed})
-        except ValueError as error:
-            raise ValueError(f"arm {arm!r}: {error}") from error
-
-
-def with_settings(config: TrainConfig, changes: Settings) -> TrainConfig:
-    """Return `config` with the settings at dotted paths changed, all at once.
-
-    Raises:
-        ValueError: if there is no such setting, the value is not one it can have, or settings do not go together.
-    """
-    settings = asdict(config)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        kind, place = TrainConfig, settings
-        for parent in parents:
-            hint = typing.get_type_hints(kind).get(parent)
-            if not (isinstance(hint, type) and is_dataclass(hint)):
-                raise ValueError(f"no setting {path!r}: {kind.__name__} has no group {parent!r}")
-            kind, place = hint, place[parent]
-        hints = typing.get_type_hints(kind)
-        if last not in hints or is_dataclass(hints[last]):
-            leaves = [name for name, hint in hints.items() if not is_dataclass(hint)]
-            raise ValueError(f"no setting {path!r}; {kind.__name__} has {', '.join(leaves)}")
-        place[last] = value
-    return from_dict(TrainConfig, settings)
-
-
-def load_grid(name: str) -> Grid:
-    """Return the built-in grid called `name`, or that of a JSON file.
-
-    Raises:
-        ValueError: if there is neither, or the file does not hold a grid.
-    """
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    path = Path(name)
-    if not path.is_file():
-        raise ValueError(f"no grid {name!r}: there are {', '.join(BUILT_IN)}, or give a JSON file")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    hints = {"name": str, "preset": str, "seeds": tuple[int, ...], "effort": Effort}
-    if not isinstance(values, dict) or not {"name", "preset", "arms"} <= set(values):
-        raise ValueError(f"{path} must hold an object with name, preset and arms; optional are seeds, common, effort")
-    unknown = sorted(set(values) - {f.name for f in fields(Grid)})
-    if unknown:
-        raise ValueError(
-            f"{path}: a grid has no {', '.join(unknown)}; it has {', '.join(f.name for f in fields(Grid))}"
-        )
-    for key, hint in hints.items():
-        if key in values and not fits(values[key], hint):
-            raise ValueError(f"{path}: {key} must be {expected(hint)}, got {values[key]!r}")
-    groups = [values["arms"], values.get("common", {})]
-    if not all(isinstance(group, dict) for group in groups) or not all(
-        isinstance(arm, dict) for arm in values["arms"].values()
-    ):
-        raise ValueError(f"{path}: arms must be an object of objects and common an object, of dotted settings")
-    return Grid(**{**values, "seeds": tuple(values.get("seeds", (0, 1, 2)))})
-
+from ..config import Effort, presets
+from .grid import Grid, Settings
 
 PLUS: Settings = {"model.tokens": "step", "model.target_encoder": "ema", "replay.targets": 8}
 """seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, and with the eight targets that
@@ -205,6 +83,48 @@ BASELINES: dict[str, Settings] = {
 }
 """All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
 
+_OWN: dict[str, Settings] = {
+    "byol": {"learner.target_tau": 0.98},
+    "simclr": {"model.baseline.temperature": 0.2},
+    "vicreg": {"model.baseline.projected_variance": 20.0},
+    "sen": {"model.baseline.temperature": 0.1},
+    "equimod": {"model.baseline.equivariance": 2.0},
+    "sie": {"model.baseline.equivariance": 1.0},
+    "conditional-byol": {"learner.target_tau": 0.98},
+    "context-ssl": {"model.baseline.temperature": 0.1},
+}
+"""Of each baseline the setting of its own that matters most, at another value than it begins with."""
+
+
+def _tuning(method: str) -> dict[str, Settings]:
+    """Return what is tried for a baseline: each change alone, on top of what all begin with."""
+    begin = {"model.method": method, **FOUR_TARGETS, **_DEPTHS.get(method, {})}
+    changes: dict[str, Settings] = {
+        "begin": {},
+        "slow": {"learner.learning_rate": 1.5e-3},
+        "fast": {"learner.learning_rate": 4e-3},
+        "two": {"replay.targets": 2},
+        "eight": {"replay.targets": 8},
+        "own": _OWN[method],
+    }
+    return {f"{method}-{name}": {**begin, **change} for name, change in changes.items()}
+
+
+TUNING: dict[str, Settings] = {arm: settings for method in _OWN for arm, settings in _tuning(method).items()}
+"""What was tried for each baseline, on validation things: see `--split`."""
+
+_TUNING_STEPS: dict[str, tuple[float, float, float]] = {
+    "byol": (2.3, 1.75, 1.16),
+    "simclr": (1.75, 1.1, 0.62),
+    "vicreg": (1.5, 0.93, 0.52),
+    "sen": (1.6, 1.0, 0.56),
+    "equimod": (1.42, 0.89, 0.5),
+    "sie": (1.6, 1.0, 0.56),
+    "conditional-byol": (2.1, 1.6, 1.06),
+    "context-ssl": (0.93, 0.6, 0.35),
+}
+"""As `STEPS`, with two, four and eight targets."""
+
 STEPS: dict[str, float] = {
     "online-targets": 0.93,
     "online-third": 0.31,
@@ -225,6 +145,11 @@ STEPS: dict[str, float] = {
         1.95,
     ),
     "four-targets": 1.3,
+    **{
+        f"{method}-{name}": {"two": two, "eight": eight}.get(name, four)
+        for method, (two, four, eight) in _TUNING_STEPS.items()
+        for name in ("begin", "slow", "fast", "two", "eight", "own")
+    },
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
 
@@ -313,6 +238,7 @@ BUILT_IN: dict[str, Grid] = {
             effort="full",
         ),
         Grid("baselines", "quick", equal_cost(BASELINES, 1_400), common=PLUS, effort="brief"),
+        Grid("tuning", "quick", equal_cost(TUNING, 1_400), seeds=(0,), common=PLUS, effort="brief"),
         Grid("ablations", "quick", equal_cost(ABLATIONS, 1_400), common=PLUS, effort="brief"),
         Grid("saccades", "quick-saccade", SACCADES, common={**PLUS, **_SHORT}, effort="brief"),
         Grid("path", "quick", PATH, common={**PLUS, "learner.total_steps": 2_400}),
@@ -321,3 +247,37 @@ BUILT_IN: dict[str, Grid] = {
     )
 }
 """The built-in grids: `small` is at most an hour on two cores, the others take longer: --dry-run tells how long."""
+
+
+def load_grid(name: str) -> Grid:
+    """Return the built-in grid called `name`, or that of a JSON file.
+
+    Raises:
+        ValueError: if there is neither, or the file does not hold a grid.
+    """
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"no grid {name!r}: there are {', '.join(BUILT_IN)}, or give a JSON file")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    hints = {"name": str, "preset": str, "seeds": tuple[int, ...], "effort": Effort}
+    if not isinstance(values, dict) or not {"name", "preset", "arms"} <= set(values):
+        raise ValueError(f"{path} must hold an object with name, preset and arms; optional are seeds, common, effort")
+    unknown = sorted(set(values) - {f.name for f in fields(Grid)})
+    if unknown:
+        raise ValueError(
+            f"{path}: a grid has no {', '.join(unknown)}; it has {', '.join(f.name for f in fields(Grid))}"
+        )
+    for key, hint in hints.items():
+        if key in values and not fits(values[key], hint):
+            raise ValueError(f"{path}: {key} must be {expected(hint)}, got {values[key]!r}")
+    groups = [values["arms"], values.get("common", {})]
+    if not all(isinstance(group, dict) for group in groups) or not all(
+        isinstance(arm, dict) for arm in values["arms"].values()
+    ):
+        raise ValueError(f"{path}: arms must be an object of objects and common an object, of dotted settings")
+    return Grid(**{**values, "seeds": tuple(values.get("seeds", (0, 1, 2)))})
