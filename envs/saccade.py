@@ -312,10 +312,11 @@ class SaccadeEnv(ComposedEnv):
     ## Arguments
     - `images`: built in "scenes" (one object on a textured ground, 96 x 96), "landscapes" (one object, and small far
       ones, on a perspective ground under sun and sky, 96 x 96: a glimpse tells where it lies, as in a natural
-      photograph), "search-easy", "search", "search-hard" (3, 6 or 10 objects of different classes, 128 x 128) or
-      "textures" (grounds alone, 96 x 96); the path of STL-10 or CIFAR-10/100 (binary versions), of STL-10's
-      `unlabeled_X.bin`, of Tiny ImageNet, of a folder with one sub-folder a class, or of an `.npz` or `.npy` file; or
-      an `ImageSet`. `load_images` says what each must hold.
+      photograph), "pairs" (a mug and a car on an even ground, 96 x 96; the class is the direction from the one to the
+      other, which hardly any single glimpse tells), "search-easy", "search", "search-hard" (3, 6 or 10 objects of
+      different classes, 128 x 128) or "textures" (grounds alone, 96 x 96); the path of STL-10 or CIFAR-10/100 (binary
+      versions), of STL-10's `unlabeled_X.bin`, of Tiny ImageNet, of a folder with one sub-folder a class, or of an
+      `.npz` or `.npy` file; or an `ImageSet`. `load_images` says what each must hold.
     - `split`: "train", "validation" or "test"; no image is in two of them. Data sets keep their published test split,
       or Tiny ImageNet's validation part as test. Image folders, arrays and `unlabeled_X.bin` have no splits of their
       own: their images are dealt to the three by name or number.

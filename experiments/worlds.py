@@ -136,9 +136,10 @@ class SaccadeOptions:
     """The world of saccades; see the page of `GlimpseWorld/Saccade-v0`."""
 
     images: str = "scenes"
-    """Built in: "scenes", "landscapes", "search-easy", "search", "search-hard" or "textures"; or the path of a data set
-    (STL-10, CIFAR-10/100, Tiny ImageNet), a folder with one sub-folder a class, an `.npz` or an `.npy` file. STL-10's
-    published saliency maps are taken where saliency_train.npy and saliency_test.npy lie beside its binaries."""
+    """Built in: "scenes", "landscapes", "pairs", "search-easy", "search", "search-hard" or "textures"; or the path of a
+    data set (STL-10, CIFAR-10/100, Tiny ImageNet), a folder with one sub-folder a class, an `.npz` or an `.npy` file.
+    STL-10's published saliency maps are taken where saliency_train.npy and saliency_test.npy lie beside its
+    binaries."""
     probe_images: str | None = None
     """Images that probes and evaluation look at in place of `images`, such as STL-10's folder for a run on its
     unlabeled_X.bin; None for the same."""

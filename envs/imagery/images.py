@@ -20,7 +20,7 @@ from .image_formats import (
 )
 from .image_set import ImageSet
 
-BUILT_IN = ("scenes", "landscapes", "search-easy", "search", "search-hard", "textures")
+BUILT_IN = ("scenes", "landscapes", "pairs", "search-easy", "search", "search-hard", "textures")
 
 
 def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train") -> ImageSet:
@@ -32,6 +32,8 @@ def load_images(source: str | os.PathLike[str] = "scenes", split: Split = "train
             - "scenes": one object on a textured ground, 96 x 96, with its box.
             - "landscapes": one object, with its box, and small far ones on a perspective ground under sun and sky,
               96 x 96: what a glimpse shows tells where it lies, as in a natural photograph.
+            - "pairs": a mug and a car on an even ground, 96 x 96; the class is the direction from the one to the other,
+              which hardly any single glimpse tells.
             - "search-easy", "search", "search-hard": 3, 6 or 10 objects of different classes, 128 x 128, all boxed.
             - "textures": the grounds alone, 96 x 96, of three classes.
 
@@ -88,6 +90,10 @@ def _built_in(source: str, split: Split) -> ImageSet:
         from .landscapes import load_landscapes
 
         return load_landscapes(split)
+    if source == "pairs":
+        from .pairs import load_pairs
+
+        return load_pairs(split)
     from .search_scenes import load_search, load_textures
 
     return load_textures(split) if source == "textures" else load_search(source, split)

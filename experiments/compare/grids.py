@@ -207,6 +207,14 @@ SACCADES: dict[str, Settings] = {
     "saccade-no-ior": {"preset": "quick-saccade", "saccade.priority.strength": 0.0},
 }
 
+PAIRS: dict[str, Settings] = {
+    "online-targets": {},
+    "plus": PLUS,
+    "no-actions": {"model.tokens": "step", "model.condition": "none"},
+    "conv-jepa": {**PLUS, "model.method": "conv-jepa", **FOUR_TARGETS},
+}
+"""Where no glimpse tells the class, and several do only by the motions between them."""
+
 PATH: dict[str, Settings] = {
     "memory": {"model.memory.layers": 2},
     "own-views": {"model.memory.layers": 2, "paths.swapped": 0.0},
@@ -241,6 +249,13 @@ BUILT_IN: dict[str, Grid] = {
         Grid("tuning", "quick", equal_cost(TUNING, 1_400), seeds=(0,), common=PLUS, effort="brief"),
         Grid("ablations", "quick", equal_cost(ABLATIONS, 1_400), common=PLUS, effort="brief"),
         Grid("saccades", "quick-saccade", SACCADES, common={**PLUS, **_SHORT}, effort="brief"),
+        Grid(
+            "pairs",
+            "quick-saccade",
+            PAIRS,
+            common={"saccade.images": "pairs", "replay.context": (2, 5), "learner.total_steps": 3_000},
+            effort="brief",
+        ),
         Grid("path", "quick", PATH, common={**PLUS, "learner.total_steps": 2_400}),
         Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), common=PLUS, effort="brief"),
         Grid("curiosity", "quick", CURIOSITY, common={**PLUS, **_SHORT}, effort="brief"),
