@@ -64,14 +64,26 @@ def test_quick_is_cpu_with_smaller_views_for_less_long():
     assert quick == replace(cpu, rotation=quick.rotation, learner=replace(cpu.learner, **shorter), **lengths)
 
 
-@pytest.mark.parametrize("name", ["small", "baselines", "full", "saccades"])
-def test_baselines_of_one_grid_learn_from_as_many_targets(name):
-    grid = BUILT_IN[name]
-    methods = {arm: grid.config(arm, 0) for arm in grid.arms if grid.config(arm, 0).model.method != "seq-jepa"}
-    assert methods
-    for arm, config in methods.items():
-        assert config.replay.targets == 4, arm
-        assert config.model.predictor_layers == (1 if "byol" in arm else 2), arm
+@pytest.mark.parametrize("name", ["small", "baselines", "full"])
+def test_a_baseline_is_trained_as_tuning_found_best_and_as_long_as_there(name):
+    """One change of those tried, or none; updates in the same proportion to what it begins with."""
+    grid, tuning = BUILT_IN[name], BUILT_IN["tuning"]
+    known = {arm.removesuffix("-begin") for arm in tuning.arms if arm.endswith("-begin")} & set(grid.arms)
+    assert known
+    for method in known:
+        mine = grid.config(method, 0)
+        tried = {arm: tuning.config(arm, 0) for arm in tuning.arms if arm.startswith(f"{method}-")}
+
+        def like(config, mine=mine):
+            length = replace(config.learner, total_steps=mine.learner.total_steps)
+            every = {"probe_every": mine.probe_every, "checkpoint_every": mine.checkpoint_every}
+            return replace(config, learner=length, rotation=mine.rotation, **every)
+
+        same = [arm for arm, config in tried.items() if like(config) == mine]
+        assert len(same) == 1, method
+        share = tried[same[0]].learner.total_steps / 1_400
+        updates = grid.config("plus", 0).learner.total_steps
+        assert mine.learner.total_steps == pytest.approx(share * updates, rel=0.01)
 
 
 def test_every_baseline_is_tuned_alike_one_setting_at_a_time():
