@@ -1,4 +1,4 @@
-"""Pairs: what the class is, that it is in no thing's look or place, and that splits have things of their own."""
+"""Pairs: what the class is, how things lie, and that splits have things of their own."""
 
 import numpy as np
 import pytest
@@ -52,8 +52,8 @@ def test_a_pair_is_two_things_on_an_even_ground_that_draw_the_eye(few):
         assert saliency[off].mean() > 2 * saliency[~off].mean()
 
 
-def test_where_a_thing_lies_tells_no_class(few, monkeypatch):
-    """The middle of both is as likely left as right, above as below, whatever the class."""
+def test_both_lie_about_the_middle_of_the_image_whatever_the_class():
+    """The middle of both is as likely left as right, above as below, and none is cut by the border."""
     rng = np.random.default_rng(0)
     for direction in range(8):
         places = np.array([pairs._places(direction, rng) for _ in range(2000)])

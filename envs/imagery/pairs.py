@@ -34,9 +34,10 @@ _MARGIN = 17.0
 def load_pairs(split: Split) -> ImageSet:
     """Return images of a mug and a car on an even ground, 96 x 96 x 3, generated once and cached.
 
-    The class is where the car lies from the mug, one of eight directions. Neither what the things look like nor where
-    in the image they lie tells it. A glimpse of 32 pixels shows one of them, or at most the edges of both: it takes
-    the motion between two glimpses to tell. Images of different splits show different mugs and cars.
+    The class is where the car lies from the mug, one of eight directions. What the things look like does not tell it,
+    and where one lies in the image tells little: a mug at the left border has its car to the right, but the ground is
+    alike everywhere and does not tell the place. A glimpse of 32 pixels shows one of them, or at most the edges of
+    both: it takes the motion between two glimpses to tell. Images of different splits show different mugs and cars.
     """
     recipe = {
         "name": f"pairs-{split}",
