@@ -54,7 +54,7 @@ _CHOSEN: dict[str, Settings] = {
     "equimod": {"replay.targets": 2},
     "sie": {"replay.targets": 2},
 }
-"""Where a baseline departs from what it begins with: what served it best of `TUNING`, on validation things."""
+"""Where a baseline departs from what it begins with: what served it best of what was tried, on validation things."""
 
 
 def _begin(method: str) -> dict[str, Any]:
@@ -121,19 +121,19 @@ def _tuning(method: str) -> dict[str, Settings]:
 
 
 TUNING: dict[str, Settings] = {arm: settings for method in _OWN for arm, settings in _tuning(method).items()}
-"""What was tried for each baseline, on validation things: see `--split`."""
+"""What there is to try for each baseline, on validation things: see `--split`."""
 
-_TUNING_STEPS: dict[str, tuple[float, float, float]] = {
-    "byol": (2.3, 1.75, 1.16),
-    "simclr": (1.75, 1.1, 0.62),
-    "vicreg": (1.5, 0.93, 0.52),
-    "sen": (1.6, 1.0, 0.56),
-    "equimod": (1.42, 0.89, 0.5),
-    "sie": (1.6, 1.0, 0.56),
-    "conditional-byol": (2.1, 1.6, 1.06),
-    "context-ssl": (0.93, 0.6, 0.35),
+_BASELINE_STEPS: dict[str, dict[int, float]] = {
+    "byol": {2: 2.3, 4: 1.75, 8: 1.16},
+    "simclr": {2: 1.75, 4: 1.1, 8: 0.62},
+    "vicreg": {2: 1.5, 4: 0.93, 8: 0.52},
+    "sen": {2: 1.6, 4: 1.0, 8: 0.56},
+    "equimod": {2: 1.42, 4: 0.89, 8: 0.5},
+    "sie": {2: 1.6, 4: 1.0, 8: 0.56},
+    "conditional-byol": {2: 2.1, 4: 1.6, 8: 1.06},
+    "context-ssl": {2: 0.93, 4: 0.6, 8: 0.35},
 }
-"""As `STEPS`, with two, four and eight targets."""
+"""As `STEPS`, by the number of targets."""
 
 STEPS: dict[str, float] = {
     "online-targets": 0.93,
@@ -142,14 +142,7 @@ STEPS: dict[str, float] = {
     "instance": 0.93,
     "paper": 1.95,
     "no-actions": 1.05,
-    "byol": 1.75,
-    "conditional-byol": 1.6,
-    "simclr": 1.1,
-    "vicreg": 0.93,
     "vicreg-traj": 0.89,
-    "equimod": 1.42,
-    "sie": 1.6,
-    "context-ssl": 0.6,
     "supervised": 1.2,
     **dict.fromkeys(
         ("standardized-only", "regularised-only", "contrast-only", "two-hidden-layers-only", "palette-objects-paper"),
@@ -157,9 +150,8 @@ STEPS: dict[str, float] = {
     ),
     "four-targets": 1.3,
     **{
-        f"{method}-{name}": {"two": two, "eight": eight}.get(name, four)
-        for method, (two, four, eight) in _TUNING_STEPS.items()
-        for name in ("begin", "slow", "fast", "two", "eight", "own")
+        arm: _BASELINE_STEPS[settings["model.method"]][settings["replay.targets"]]
+        for arm, settings in {**TUNING, **_baselines(*_OWN)}.items()
     },
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
