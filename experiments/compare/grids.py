@@ -54,7 +54,7 @@ _CHOSEN: dict[str, Settings] = {
     "equimod": {"replay.targets": 2},
     "sie": {"replay.targets": 2},
 }
-"""Where a baseline departs from what it begins with: what served it best of what was tried, on validation things."""
+"""Where a baseline departs from what it begins with: by validation things, where that was run anew over seeds."""
 
 
 def _begin(method: str) -> dict[str, Any]:
@@ -104,7 +104,7 @@ _OWN: dict[str, Settings] = {
     "conditional-byol": {"learner.target_tau": 0.98},
     "context-ssl": {"model.baseline.temperature": 0.1},
 }
-"""Of each baseline the setting of its own that matters most, at another value than it begins with."""
+"""Of each baseline a setting of its own, at another value than it begins with."""
 
 
 def _tuning(method: str) -> dict[str, Settings]:
