@@ -66,7 +66,7 @@ def test_quick_is_cpu_with_smaller_views_for_less_long():
 
 @pytest.mark.parametrize("name", ["small", "baselines", "full"])
 def test_a_baseline_is_trained_as_tuning_found_best_and_as_long_as_there(name):
-    """One change of those tried, or none; updates in the same proportion to what it begins with."""
+    """Changes of those tried, or none; updates in the same proportion to what it begins with."""
     grid, tuning = BUILT_IN[name], BUILT_IN["tuning"]
     known = {arm.removesuffix("-begin") for arm in tuning.arms if arm.endswith("-begin")} & set(grid.arms)
     assert known
@@ -86,18 +86,23 @@ def test_a_baseline_is_trained_as_tuning_found_best_and_as_long_as_there(name):
         assert mine.learner.total_steps == pytest.approx(share * updates, rel=0.01)
 
 
-def test_every_baseline_is_tuned_alike_one_setting_at_a_time():
-    tried: dict[str, dict[str, set[str]]] = {}
-    for arm, settings in TUNING.items():
-        method, _, change = arm.rpartition("-")
-        begin = TUNING[f"{method}-begin"]
-        assert settings["model.method"] == method
-        tried.setdefault(method, {})[change] = {key for key in settings if settings[key] != begin.get(key)}
-    others = {"vicreg-traj", "conv-jepa", "supervised"}
-    assert set(tried) == set(get_args(BaselineName)) - others
-    for method, changes in tried.items():
+def test_everything_is_tuned_alike_one_setting_at_a_time_and_then_what_helped_together():
+    """Baselines, and what they are compared with, which is given no change more than they are."""
+    others, ours = {"vicreg-traj", "conv-jepa", "supervised"}, {"online-targets", "instance"}
+    tuned = (set(get_args(BaselineName)) - others) | ours
+    seen = set()
+    for arm in tuned:
+        begin = TUNING[f"{arm}-begin"]
+        assert begin.get("model.method", "seq-jepa") == ("seq-jepa" if arm in ours else arm)
+        tried = {name: s for name, s in TUNING.items() if name.startswith(f"{arm}-")}
+        changed = {n: {key for key in s if s[key] != begin.get(key)} for n, s in tried.items()}
+        seen |= set(changed)
+        changes = {name.removeprefix(f"{arm}-"): keys for name, keys in changed.items()}
+        together = [changes.pop(name) for name in list(changes) if "-" in name]
+        assert len(together) <= 1
+        assert all(len(keys) > 1 for keys in together)
         own = changes.pop("own")
-        assert len(own) == 1 and not own & {"learner.learning_rate", "replay.targets"}, method
+        assert len(own) == 1 and not own & {"learner.learning_rate", "replay.targets"}, arm
         assert changes == {
             "begin": set(),
             "slow": {"learner.learning_rate"},
@@ -105,6 +110,7 @@ def test_every_baseline_is_tuned_alike_one_setting_at_a_time():
             "two": {"replay.targets"},
             "eight": {"replay.targets"},
         }
+    assert seen == set(TUNING)
 
 
 def test_settings_change_where_the_path_leads_and_nowhere_else():

@@ -45,26 +45,6 @@ _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
 FOUR_TARGETS: Settings = {"replay.targets": 4}
 """What baselines begin with."""
-_SHALLOW: Settings = {"model.predictor_layers": 1}
-"""As published, and as the rates were compared."""
-_DEPTHS = {"byol": _SHALLOW, "conditional-byol": _SHALLOW}
-_CHOSEN: dict[str, Settings] = {
-    "simclr": {"model.baseline.temperature": 0.2},
-    "sen": {"model.baseline.temperature": 0.1},
-    "equimod": {"replay.targets": 2},
-    "sie": {"replay.targets": 2},
-}
-"""Where a baseline departs from what it begins with: by validation things, where that was run anew over seeds."""
-
-
-def _begin(method: str) -> dict[str, Any]:
-    return {"model.method": method, **FOUR_TARGETS, **_DEPTHS.get(method, {})}
-
-
-def _baselines(*methods: str) -> dict[str, Settings]:
-    return {method: {**_begin(method), **_CHOSEN.get(method, {})} for method in methods}
-
-
 _ONLINE: Settings = {"model.tokens": "pose", "model.target_encoder": "online", **FOUR_TARGETS}
 """As presets have it."""
 BEYOND: dict[str, Settings] = {
@@ -75,25 +55,6 @@ BEYOND: dict[str, Settings] = {
 """What is not in the paper and is better, each on top of the one before: tokens that tell where a view was seen from;
 an encoder that learns from its targets too; and a z_agg that also tells the thing, whatever the motions."""
 
-CONTRASTS: dict[str, Settings] = {
-    "plus": {},
-    "paper": NO_ADDITIONS,
-    "no-actions": {"model.condition": "none"},
-    "online-targets": BEYOND["online-targets"],
-    "online-third": BEYOND["online-targets"],
-    "instance": BEYOND["instance"],
-    **_baselines("byol", "simclr", "equimod", "sie"),
-}
-"""The main contrasts: seq-JEPA with the additions; without any; without actions; with what is better beyond the paper,
-in full and in a third of the time; and baselines."""
-
-BASELINES: dict[str, Settings] = {
-    "plus": {},
-    **_baselines("byol", "simclr", "equimod", "sie", "vicreg", "vicreg-traj", "sen", "conditional-byol", "context-ssl"),
-    **_baselines("supervised"),
-}
-"""All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
-
 _OWN: dict[str, Settings] = {
     "byol": {"learner.target_tau": 0.98},
     "simclr": {"model.baseline.temperature": 0.2},
@@ -103,27 +64,70 @@ _OWN: dict[str, Settings] = {
     "sie": {"model.baseline.equivariance": 1.0},
     "conditional-byol": {"learner.target_tau": 0.98},
     "context-ssl": {"model.baseline.temperature": 0.1},
+    "online-targets": {"model.objective.temperature": 0.1},
+    "instance": {"model.objective.instance": 2.0},
 }
-"""Of each baseline a setting of its own, at another value than it begins with."""
+"""Of each baseline, and of what is to be held against them, a setting of its own, at another value than at first."""
+_CHOSEN: dict[str, tuple[str, ...]] = {
+    "simclr": ("own",),
+    "sen": ("own",),
+    "equimod": ("two",),
+    "sie": ("two",),
+}
+"""Changes by which an arm departs from what it begins with, chosen by validation things."""
 
 
-def _tuning(method: str) -> dict[str, Settings]:
-    """Return what is tried for a baseline: each change alone, on top of what all begin with."""
+def _changed(arm: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what `arm` begins with, and on top of it the changes called `names`."""
     changes: dict[str, Settings] = {
-        "begin": {},
         "slow": {"learner.learning_rate": 1.5e-3},
         "fast": {"learner.learning_rate": 4e-3},
         "two": {"replay.targets": 2},
         "eight": {"replay.targets": 8},
-        "own": _OWN[method],
+        "own": _OWN.get(arm, {}),
     }
-    return {f"{method}-{name}": {**_begin(method), **change} for name, change in changes.items()}
+    # One hidden layer is as published, and as the rates of these two were first compared.
+    depth = {"model.predictor_layers": 1} if arm in ("byol", "conditional-byol") else {}
+    settings = {**BEYOND[arm]} if arm in BEYOND else {"model.method": arm, **FOUR_TARGETS, **depth}
+    return settings | {key: value for name in names for key, value in changes[name].items()}
 
 
-TUNING: dict[str, Settings] = {arm: settings for method in _OWN for arm, settings in _tuning(method).items()}
-"""What there is to try for each baseline, on validation things: see `--split`."""
+def _chosen(*arms: str) -> dict[str, Settings]:
+    return {arm: _changed(arm, _CHOSEN.get(arm, ())) for arm in arms}
 
-_BASELINE_STEPS: dict[str, dict[int, float]] = {
+
+CONTRASTS: dict[str, Settings] = {
+    "plus": {},
+    "paper": NO_ADDITIONS,
+    "no-actions": {"model.condition": "none"},
+    **_chosen("online-targets"),
+    "online-third": _chosen("online-targets")["online-targets"],
+    **_chosen("instance", "byol", "simclr", "equimod", "sie"),
+}
+"""The main contrasts: seq-JEPA with the additions; without any; without actions; with what is better beyond the paper,
+in full and in a third of the time; and baselines."""
+
+BASELINES: dict[str, Settings] = {
+    "plus": {},
+    **_chosen("byol", "simclr", "equimod", "sie", "vicreg", "vicreg-traj", "sen", "conditional-byol", "context-ssl"),
+    **_chosen("supervised"),
+}
+"""All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
+
+_COMBINED: dict[str, tuple[str, ...]] = {}
+"""Of each arm the changes that better it alone, where there are several."""
+
+
+def _tuning(arm: str) -> dict[str, Settings]:
+    """Return what is tried for `arm`: each change alone, and those together that better it."""
+    tried = [("slow",), ("fast",), ("two",), ("eight",), ("own",), *filter(None, [_COMBINED.get(arm)])]
+    return {f"{arm}-begin": _changed(arm)} | {"-".join([arm, *names]): _changed(arm, names) for names in tried}
+
+
+TUNING: dict[str, Settings] = {name: settings for arm in _OWN for name, settings in _tuning(arm).items()}
+"""What there is to try for each baseline and for what is held against them, on validation things: see `--split`."""
+
+_STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
     "byol": {2: 2.3, 4: 1.75, 8: 1.16},
     "simclr": {2: 1.75, 4: 1.1, 8: 0.62},
     "vicreg": {2: 1.5, 4: 0.93, 8: 0.52},
@@ -132,8 +136,10 @@ _BASELINE_STEPS: dict[str, dict[int, float]] = {
     "sie": {2: 1.6, 4: 1.0, 8: 0.56},
     "conditional-byol": {2: 2.1, 4: 1.6, 8: 1.06},
     "context-ssl": {2: 0.93, 4: 0.6, 8: 0.35},
+    "online-targets": {2: 1.16, 4: 0.93, 8: 0.6},
+    "instance": {2: 1.16, 4: 0.93, 8: 0.6},
 }
-"""As `STEPS`, by the number of targets."""
+"""As `STEPS`, of what is tuned, by the number of targets."""
 
 STEPS: dict[str, float] = {
     "online-targets": 0.93,
@@ -150,8 +156,9 @@ STEPS: dict[str, float] = {
     ),
     "four-targets": 1.3,
     **{
-        arm: _BASELINE_STEPS[settings["model.method"]][settings["replay.targets"]]
-        for arm, settings in {**TUNING, **_baselines(*_OWN)}.items()
+        name: _STEPS_BY_TARGETS[arm][settings["replay.targets"]]
+        for arm in _OWN
+        for name, settings in {**_tuning(arm), **_chosen(arm)}.items()
     },
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
