@@ -178,6 +178,17 @@ def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tin
     failed.write_text(message)
 
 
+def test_what_is_scored_on_validation_things_leaves_the_results_on_test_things_as_they_are(tiny, monkeypatch):
+    before = {path: path.read_bytes() for path in tiny[0].rglob("results*")}
+    monkeypatch.setattr(compare, "complete", lambda run: None)
+    with pytest.raises(SystemExit):  # an arm has failed
+        compare.main([*tiny[1], "--split", "validation", "--arms", "both"])
+    assert {path: path.read_bytes() for path in before} == before
+    results = json.loads((tiny[0] / "validation" / "results.json").read_text())
+    assert results["split"] == "validation"
+    assert not [run for run in results["runs"] if run["status"] == "finished"]
+
+
 def test_arms_of_one_world_are_measured_where_the_first_one_looks(tmp_path):
     """Unlike, they could not be pooled: a comparison of the saliency agent with the random one ended there."""
     ood = {"rotation.rotation": "ood"}

@@ -18,6 +18,8 @@ The folder:
   measure, value, and the interval over held-out things, `low` and `high`.
 - `results.md`: the tables.
 - `*.png`, `projections/ARM.png`, `retrievals/ARM.png`: the figures; see `figures` and `galleries`.
+
+With `--split validation`, results and figures are in the folder `validation` within it, beside those of the test split.
 """
 
 from __future__ import annotations
@@ -80,7 +82,8 @@ def main(arguments: list[str]) -> None:
     out = config.out or Path("runs") / f"compare-{grid.name}"
     if config.reference not in (None, *grid.arms):
         raise ValueError(f"grid {grid.name!r} has no arm {config.reference} to compare with: {', '.join(grid.arms)}")
-    check_writable(out / "results.json")
+    pages = out if config.split == "test" else out / config.split
+    check_writable(pages / "results.json")
     runs = planned_runs(grid, out, config.split)
     chosen = choose(runs, grid, config.arms, config.seeds)
     left = [run for run in chosen if not is_done(run)]
@@ -92,9 +95,13 @@ def main(arguments: list[str]) -> None:
         return
     with with_way_on(f"the same call goes on with what is kept in {out}"):
         carry_out(
-            left, rehearsed, lambda: _keep(collect(grid, runs, config.reference), out), work=complete, jobs=config.jobs
+            left,
+            rehearsed,
+            lambda: _keep(collect(grid, runs, config.reference), pages),
+            work=complete,
+            jobs=config.jobs,
         )
-    _finish(grid, runs, out, config.reference)
+    _finish(grid, runs, pages, config.reference)
 
 
 def _list(chosen: list[GridRun], left: list[GridRun], rehearsed: dict[str, float], jobs: int) -> None:
@@ -159,6 +166,7 @@ def collect(grid: Grid, runs: list[GridRun], reference: str | None) -> dict[str,
 def _keep(results: dict[str, Any], out: Path) -> None:
     """Write `results.json`, `.csv` and `.md`, each so that a reader sees the old file or the new one."""
     with saving(f"the results to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "results.json", results)
         write_csv(out / "results.csv", _csv_rows(results))
         write_text(out / "results.md", _page(results))
