@@ -10,7 +10,9 @@ from torch import nn
 from glimpseworld.experiments.config import ModelOptions
 from glimpseworld.world_model.aggregator import Aggregator
 from glimpseworld.world_model.build import build_model, model_settings
-from glimpseworld.world_model.objectives import INSTANCE_TEMPERATURE, Objective, instance_term
+from glimpseworld.world_model.heads import InstanceContrast
+from glimpseworld.world_model.matching import info_nce
+from glimpseworld.world_model.objectives import Objective
 from glimpseworld.world_model.seq_jepa import SeqJEPA, SeqJEPAConfig
 
 B, M, K = 6, 2, 3
@@ -28,35 +30,43 @@ def window():
     return torch.randn(B, M + K, 3, 8, 8, generator=generator), torch.randn(B, M - 1 + K, 2, generator=generator)
 
 
-def test_windows_that_are_alike_cost_the_log_of_their_number():
-    alike = instance_term(torch.ones(8, 5), torch.ones(8, 3, 5))
-    assert alike.item() == pytest.approx(math.log(8))
-
-
-def test_two_windows_by_hand():
-    """Keys are the mean directions of a window's targets, whatever their norms: here the axes' bisector, and x."""
-    target = torch.tensor([[[2.0, 0.0], [0.0, 7.0]], [[1.0, 0.0], [3.0, 0.0]]])
-    summary = torch.tensor([[5.0, 5.0], [2.0, 0.0]])
-    own, other = 1.0, math.sqrt(0.5)  # cosines of either summary
-    expected = math.log1p(math.exp((other - own) / INSTANCE_TEMPERATURE))
-    assert instance_term(summary, target).item() == pytest.approx(expected, rel=1e-4)
+def test_it_is_what_simclr_asks_of_projections_of_z_agg_and_of_each_target():
+    torch.manual_seed(0)
+    contrast = InstanceContrast(5, 4, 7).eval()
+    z_agg, target = torch.randn(B, 5), torch.randn(B, K, 4)
+    context, targets = contrast.of_context(z_agg), contrast.of_target(target)
+    assert (context.shape, targets.shape) == ((B, 4), (B, K, 4))
+    slots = [info_nce(context[:, None], targets[:, [k]], 0.2) for k in range(K)]
+    torch.testing.assert_close(contrast(z_agg, target), torch.stack(slots).mean())
+    same = contrast(torch.ones(B, 5), torch.ones(B, K, 4))
+    assert same.item() > math.log(B)  # of windows that are alike the own one cannot be told
 
 
 def test_it_is_weighed_told_and_read_off_z_agg():
     (views, motions), model = window(), made(TELLING).train()
     output = model(views, motions, K)
-    assert model.instance_projector is not None
-    expected = instance_term(model.instance_projector(output.z_agg), output.target)
+    assert model.instance_contrast is not None
+    expected = model.instance_contrast(output.z_agg, model.encode_target(views[:, M:]))
     torch.testing.assert_close(output.terms["instance"], expected.detach())
     torch.testing.assert_close(output.loss.detach(), output.terms["cosine"] + 0.5 * output.terms["instance"])
     assert "instance" not in made(PLAIN)(views, motions, K).terms
+
+
+@pytest.mark.parametrize(("target_encoder", "learns"), [("online", True), ("ema", False)])
+def test_it_teaches_the_encoder_by_the_targets_only_where_they_have_a_gradient(target_encoder, learns):
+    objective = Objective(contrast=1.0, instance=0.5)
+    model = made(replace(TELLING, target_encoder=target_encoder, objective=objective)).train()
+    _, encoded = model._encode_window(window()[0], M)
+    assert model.instance_contrast is not None
+    model.instance_contrast(torch.randn(B, model.config.token_dim), encoded).backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.encoder.parameters()) == learns
 
 
 def test_all_else_starts_with_the_weights_it_has_without():
     given, plain = made(TELLING).state_dict(), made(PLAIN).state_dict()
     assert all(torch.equal(given[name], value) for name, value in plain.items())
     extra = [name for name in given if name not in plain]
-    assert extra and all(name.startswith("instance_projector.") for name in extra)
+    assert extra and all(name.startswith("instance_contrast.") for name in extra)
 
 
 def test_agg_may_start_from_the_mean_of_the_tokens():
@@ -87,5 +97,5 @@ def test_what_has_no_effect_is_refused():
         ModelOptions(method="byol", objective=Objective(instance=1.0))
     with pytest.raises(ValueError, match="instance is a weight"):
         Objective(instance=-1.0)
-    with pytest.raises(ValueError, match="needs the summary of each context"):
+    with pytest.raises(ValueError, match="needs its value"):
         Objective(instance=1.0)(torch.ones(2, 1, 3), torch.ones(2, 1, 3), torch.ones(2, 1, 3))

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
+from .matching import info_nce
 from .motion import MotionKind
+
+INSTANCE_TEMPERATURE = 0.2
+"""Of the softmax of `InstanceContrast`: what suits SimCLR here."""
 
 
 class Projector(nn.Module):
@@ -33,6 +37,31 @@ class Projector(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return projections (..., P) of `z` (..., in_dim)."""
         return self.layers(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+
+class InstanceContrast(nn.Module):
+    """Asks which of the batch's windows a z_agg is of, whatever the motions: what all views of a thing share.
+
+    It is NT-Xent at temperature 0.2 between projections of z_agg and of each target, as between two views of an image
+    in SimCLR (Chen et al. 2020), but asked of z_agg and not of z. Each side has a projector, so that z itself need not
+    give up what tells its views apart.
+
+    Args:
+        agg_dim: Length E of z_agg.
+        z_dim: Length D of z, and of the projections.
+        hidden: Hidden units of the projectors.
+    """
+
+    def __init__(self, agg_dim: int, z_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.of_context = Projector(agg_dim, (hidden, z_dim))
+        self.of_target = Projector(z_dim, (hidden, z_dim))
+
+    def forward(self, z_agg: Tensor, target: Tensor) -> Tensor:
+        """Return the term, a float32 scalar, of z_agg (B, E) and raw embeddings of its window's targets (B, K, D)."""
+        targets = self.of_target(target)
+        contexts = self.of_context(z_agg)[:, None].expand_as(targets)
+        return info_nce(contexts, targets, INSTANCE_TEMPERATURE)
 
 
 class Regressor(nn.Module):

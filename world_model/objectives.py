@@ -82,26 +82,6 @@ def contrast_term(prediction: Tensor, target: Tensor, temperature: float) -> Ten
     return F.cross_entropy(queries @ keys.T / temperature, torch.arange(len(keys), device=keys.device))
 
 
-INSTANCE_TEMPERATURE = 0.1
-"""Of the softmax of `instance_term`."""
-
-
-def instance_term(summary: Tensor, target: Tensor) -> Tensor:
-    """Return the InfoNCE of what is read off each context against the mean direction of its window's targets.
-
-    It asks which of the batch's windows a context is from, whatever the motions: what all views of a thing share, as in
-    contrasting views of an image (Chen et al. 2020, SimCLR), but asked of z_agg and not of z. A float32 scalar, the log
-    of B if all windows are alike.
-
-    Args:
-        summary: (B, D), one for each context.
-        target: (B, K, D).
-    """
-    keys = F.normalize(F.normalize(target.float(), dim=-1).mean(dim=1), dim=-1)
-    queries = F.normalize(summary.float(), dim=-1)
-    return F.cross_entropy(queries @ keys.T / INSTANCE_TEMPERATURE, torch.arange(len(keys), device=keys.device))
-
-
 @dataclass(frozen=True)
 class Objective:
     """What is minimised: 1 - cos(prediction, target), plus weighted terms on the online embeddings. JSON-able.
@@ -113,7 +93,7 @@ class Objective:
         covariance: Weight of `covariance_term` (Bardes et al. 2022). 0 in the seq-JEPA paper.
         contrast: Weight of `contrast_term`; a seq-JEPA's only (this project).
         temperature: Of `contrast_term`.
-        instance: Weight of `instance_term`; a seq-JEPA's only (this project).
+        instance: Weight of `heads.InstanceContrast`; a seq-JEPA's only (this project).
 
     Raises:
         ValueError: A weight is negative, or the temperature is not above 0 or has no effect.
@@ -160,7 +140,7 @@ class Objective:
                 raise ValueError(f"objective.{name} has no effect with method {method}: leave it out")
 
     def __call__(
-        self, prediction: Tensor, target: Tensor, z: Tensor, summary: Tensor | None = None
+        self, prediction: Tensor, target: Tensor, z: Tensor, instance: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its unweighted terms, all float32 scalars, the terms detached.
 
@@ -169,10 +149,10 @@ class Objective:
             target: (B, K, D), already standardised if that is wanted: `SeqJEPA` does it, for it keeps the statistics.
                 If there is a gradient to it, none is the cosine's, by which all embeddings would collapse.
             z: Online embeddings of the context, (B, M, D).
-            summary: What `instance_term` reads off the context, (B, D); needed where `instance` is above 0.
+            instance: The value of the instance term; needed where its weight is above 0.
 
         Raises:
-            ValueError: A summary is needed and not given.
+            ValueError: The instance term is needed and not given.
         """
         terms = {"cosine": cosine_loss(prediction, target.detach())}
         loss = terms["cosine"]
@@ -186,9 +166,9 @@ class Objective:
             terms["contrast"] = contrast_term(prediction, target, self.temperature)
             loss = loss + self.contrast * terms["contrast"]
         if self.instance:
-            if summary is None:
-                raise ValueError("an objective with an instance term needs the summary of each context: pass it")
-            terms["instance"] = instance_term(summary, target)
+            if instance is None:
+                raise ValueError("an objective with an instance term needs its value: pass instance")
+            terms["instance"] = instance
             loss = loss + self.instance * terms["instance"]
         return loss, {name: term.detach() for name, term in terms.items()}
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .aggregator import Aggregator, MotionEmbedding, Predictor
-from .heads import Projector
+from .heads import InstanceContrast
 from .memory import PathMemory
 from .motion_tensors import motions_to_last
 from .objectives import TargetStatistics, cosine_loss, standardize
@@ -78,9 +78,9 @@ class SeqJEPA(WorldModel):
         self.predictor = Predictor(config.token_dim, embedding_dim, *sizes)
         self.target_statistics = TargetStatistics(config.z_dim, config.objective.standardize_targets)
         # What is optional comes last, so that all else starts with the weights it has without.
-        self.instance_projector: Projector | None = None
+        self.instance_contrast: InstanceContrast | None = None
         if config.objective.instance:
-            self.instance_projector = Projector(config.token_dim, (config.predictor_hidden, config.z_dim))
+            self.instance_contrast = InstanceContrast(config.token_dim, config.z_dim, config.predictor_hidden)
         if config.memory.layers:
             self.memory = PathMemory(config.memory, config.z_dim, config.motion_dim, config.motion_embedding)
 
@@ -207,8 +207,8 @@ class SeqJEPA(WorldModel):
         self._check_motions(motions, (len(views), context - 1 + targets), "motions (M - 1 in the context, then K)")
         if self.training and len(views) < 2:
             raise ValueError("training needs a batch of at least 2 windows for BatchNorm: pass more, or call eval()")
-        z, target = self._encode_window(views, context)
-        raw = target.detach()
+        z, encoded = self._encode_window(views, context)
+        target, raw = encoded, encoded.detach()
         between, ahead = self._embed(motions[:, : context - 1], motions[:, context - 1 :])
         z_agg = self.aggregator(z, between)
         prediction = self._predict(z_agg, ahead, targets)
@@ -218,8 +218,8 @@ class SeqJEPA(WorldModel):
             target = standardize(target)
         else:
             target = self.as_target(target)
-        summary = None if self.instance_projector is None else self.instance_projector(z_agg)
-        loss, terms = self.config.objective(prediction, target, z, summary)
+        instance = None if self.instance_contrast is None else self.instance_contrast(z_agg, encoded)
+        loss, terms = self.config.objective(prediction, target, z, instance)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.
             seen = z.detach() if self.target_encoder is None else self.encode_target(views[:, :context])
