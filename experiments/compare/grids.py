@@ -131,6 +131,7 @@ _STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
     "byol": {2: 2.3, 4: 1.75, 8: 1.16},
     "simclr": {2: 1.75, 4: 1.1, 8: 0.62},
     "vicreg": {2: 1.5, 4: 0.93, 8: 0.52},
+    "vicreg-traj": {2: 1.43, 4: 0.89, 8: 0.5},
     "sen": {2: 1.6, 4: 1.0, 8: 0.56},
     "equimod": {2: 1.42, 4: 0.89, 8: 0.5},
     "sie": {2: 1.6, 4: 1.0, 8: 0.56},
@@ -139,7 +140,7 @@ _STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
     "online-targets": {2: 1.16, 4: 0.93, 8: 0.6},
     "instance": {2: 1.16, 4: 0.93, 8: 0.6},
 }
-"""As `STEPS`, of what is tuned, by the number of targets."""
+"""As `STEPS`, by the number of targets."""
 
 STEPS: dict[str, float] = {
     "online-targets": 0.93,
@@ -148,7 +149,6 @@ STEPS: dict[str, float] = {
     "instance": 0.93,
     "paper": 1.95,
     "no-actions": 1.05,
-    "vicreg-traj": 0.89,
     "supervised": 1.2,
     **dict.fromkeys(
         ("standardized-only", "regularised-only", "contrast-only", "two-hidden-layers-only", "palette-objects-paper"),
@@ -157,8 +157,8 @@ STEPS: dict[str, float] = {
     "four-targets": 1.3,
     **{
         name: _STEPS_BY_TARGETS[arm][settings["replay.targets"]]
-        for arm in _OWN
-        for name, settings in {**_tuning(arm), **_chosen(arm)}.items()
+        for arm in _STEPS_BY_TARGETS
+        for name, settings in {**(_tuning(arm) if arm in _OWN else {}), **_chosen(arm)}.items()
     },
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
