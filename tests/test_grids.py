@@ -82,18 +82,18 @@ def test_a_baseline_is_trained_as_tuning_found_best_and_as_long_as_there(name):
         same = [arm for arm, config in tried.items() if like(config) == mine]
         assert len(same) == 1, method
         share = tried[same[0]].learner.total_steps / 1_400
-        updates = grid.config("plus", 0).learner.total_steps
+        updates = grid.config("saccade-plus" if method.startswith("saccade-") else "plus", 0).learner.total_steps
         assert mine.learner.total_steps == pytest.approx(share * updates, rel=0.01)
 
 
 def test_everything_is_tuned_alike_one_setting_at_a_time_and_then_what_helped_together():
     """Baselines, and what they are compared with, which is given no change more than they are."""
     others, ours = {"vicreg-traj", "conv-jepa", "supervised"}, {"online-targets", "instance"}
-    tuned = (set(get_args(BaselineName)) - others) | ours
+    tuned = (set(get_args(BaselineName)) - others) | {"saccade-conv-jepa"} | ours
     seen = set()
     for arm in tuned:
         begin = TUNING[f"{arm}-begin"]
-        assert begin.get("model.method", "seq-jepa") == ("seq-jepa" if arm in ours else arm)
+        assert begin.get("model.method", "seq-jepa") == ("seq-jepa" if arm in ours else arm.removeprefix("saccade-"))
         tried = {name: s for name, s in TUNING.items() if name.startswith(f"{arm}-")}
         changed = {n: {key for key in s if s[key] != begin.get(key)} for n, s in tried.items()}
         seen |= set(changed)

@@ -64,6 +64,7 @@ _OWN: dict[str, Settings] = {
     "sie": {"model.baseline.equivariance": 1.0},
     "conditional-byol": {"learner.target_tau": 0.98},
     "context-ssl": {"model.baseline.temperature": 0.1},
+    "saccade-conv-jepa": {"learner.target_tau": 0.98},
     "online-targets": {"model.objective.temperature": 0.1},
     "instance": {"model.objective.instance": 2.0},
 }
@@ -77,7 +78,17 @@ _CHOSEN: dict[str, tuple[str, ...]] = {
 """Changes by which an arm departs from what it begins with, chosen by validation things."""
 
 
-def _changed(arm: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
+def _begin(arm: str) -> dict[str, Any]:
+    """Return what `arm` begins with."""
+    if arm in BEYOND:
+        return {**BEYOND[arm]}
+    world: dict[str, Any] = {"preset": "quick-saccade"} if arm.startswith("saccade-") else {}
+    # One hidden layer is as published, and as the rates of these two were first compared.
+    depth = {"model.predictor_layers": 1} if arm in ("byol", "conditional-byol") else {}
+    return {**world, "model.method": arm.removeprefix("saccade-"), **FOUR_TARGETS, **depth}
+
+
+def _changed(arm: str, names: tuple[str, ...] = ()) -> Settings:
     """Return what `arm` begins with, and on top of it the changes called `names`."""
     changes: dict[str, Settings] = {
         "slow": {"learner.learning_rate": 1.5e-3},
@@ -86,10 +97,7 @@ def _changed(arm: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
         "eight": {"replay.targets": 8},
         "own": _OWN.get(arm, {}),
     }
-    # One hidden layer is as published, and as the rates of these two were first compared.
-    depth = {"model.predictor_layers": 1} if arm in ("byol", "conditional-byol") else {}
-    settings = {**BEYOND[arm]} if arm in BEYOND else {"model.method": arm, **FOUR_TARGETS, **depth}
-    return settings | {key: value for name in names for key, value in changes[name].items()}
+    return _begin(arm) | {key: value for name in names for key, value in changes[name].items()}
 
 
 def _chosen(*arms: str) -> dict[str, Settings]:
@@ -137,6 +145,7 @@ _STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
     "sie": {2: 1.6, 4: 1.0, 8: 0.56},
     "conditional-byol": {2: 2.1, 4: 1.6, 8: 1.06},
     "context-ssl": {2: 0.93, 4: 0.6, 8: 0.35},
+    "saccade-conv-jepa": {2: 1.65, 4: 1.43, 8: 1.05},
     "online-targets": {2: 1.16, 4: 0.93, 8: 0.6},
     "instance": {2: 1.16, 4: 0.93, 8: 0.6},
 }
@@ -155,6 +164,9 @@ STEPS: dict[str, float] = {
         1.95,
     ),
     "four-targets": 1.3,
+    "saccade-paper": 1.6,
+    "saccade-no-actions": 1.1,
+    "saccade-simclr": 1.07,
     **{
         name: _STEPS_BY_TARGETS[arm][settings["replay.targets"]]
         for arm in _STEPS_BY_TARGETS
@@ -210,8 +222,8 @@ SACCADES: dict[str, Settings] = {
     "saccade-plus": {"preset": "quick-saccade"},
     "saccade-paper": {"preset": "quick-saccade", **NO_ADDITIONS},
     "saccade-no-actions": {"preset": "quick-saccade", "model.condition": "none"},
-    "saccade-conv-jepa": {"preset": "quick-saccade", "model.method": "conv-jepa", **FOUR_TARGETS},
-    "saccade-simclr": {"preset": "quick-saccade", "model.method": "simclr", **FOUR_TARGETS},
+    **_chosen("saccade-conv-jepa"),
+    "saccade-simclr": {**_chosen("simclr")["simclr"], "preset": "quick-saccade"},
     "saccade-random": {"preset": "quick-saccade", "agent": "random"},
     "saccade-no-saliency": {"preset": "quick-saccade", "saccade.priority.saliency": False},
     "saccade-no-ior": {"preset": "quick-saccade", "saccade.priority.strength": 0.0},
@@ -242,8 +254,6 @@ CURIOSITY: dict[str, Settings] = {
 """Who gathers the data, at equal glimpses and updates. All models of a world are evaluated on the same views, those of
 saccades where random gaze may look: anywhere."""
 
-_SHORT: Settings = {"learner.total_steps": 1_200}
-
 BUILT_IN: dict[str, Grid] = {
     grid.name: grid
     for grid in (
@@ -251,14 +261,14 @@ BUILT_IN: dict[str, Grid] = {
         Grid(
             "full",
             "cpu",
-            {**equal_cost({**CONTRASTS, "independent": _INDEPENDENT}, 6_000), **SACCADES},
+            equal_cost({**CONTRASTS, "independent": _INDEPENDENT}, 6_000) | equal_cost(SACCADES, 3_600),
             common=PLUS,
             effort="full",
         ),
         Grid("baselines", "quick", equal_cost(BASELINES, 1_400), common=PLUS, effort="brief"),
         Grid("tuning", "quick", equal_cost(TUNING, 1_400), seeds=(0,), common=PLUS, effort="brief"),
         Grid("ablations", "quick", equal_cost(ABLATIONS, 1_400), common=PLUS, effort="brief"),
-        Grid("saccades", "quick-saccade", SACCADES, common={**PLUS, **_SHORT}, effort="brief"),
+        Grid("saccades", "quick-saccade", equal_cost(SACCADES, 1_200), common=PLUS, effort="brief"),
         Grid(
             "pairs",
             "quick-saccade",
@@ -268,7 +278,7 @@ BUILT_IN: dict[str, Grid] = {
         ),
         Grid("path", "quick", PATH, common={**PLUS, "learner.total_steps": 2_400}),
         Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), common=PLUS, effort="brief"),
-        Grid("curiosity", "quick", CURIOSITY, common={**PLUS, **_SHORT}, effort="brief"),
+        Grid("curiosity", "quick", CURIOSITY, common={**PLUS, "learner.total_steps": 1_200}, effort="brief"),
     )
 }
 """The built-in grids: `small` is at most an hour on two cores, the others take longer: --dry-run tells how long."""
