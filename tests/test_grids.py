@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from glimpseworld.experiments.compare.grid import Grid, with_settings
-from glimpseworld.experiments.compare.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, TUNING, load_grid
+from glimpseworld.experiments.compare.grids import ABLATIONS, BUILT_IN, NO_ADDITIONS, load_grid
+from glimpseworld.experiments.compare.tuning import TUNING
 from glimpseworld.experiments.config import ModelOptions, presets
 from glimpseworld.world_model.objectives import Objective
 from glimpseworld.world_model.recipes import BaselineName

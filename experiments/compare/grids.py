@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from ...world_model.objectives import Objective
 from ...world_model.settings import expected, fits
 from ..config import Effort, presets
 from .grid import Grid, Settings
+from .tuning import BEYOND, ONLINE, TUNED_STEPS, TUNING, chosen
 
 PLUS: Settings = {"model.tokens": "step", "model.target_encoder": "ema", "replay.targets": 8}
 """seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, and with the eight targets that
@@ -43,119 +43,27 @@ _CONTRAST: Settings = {
 _INDEPENDENT: Settings = {"agent": "independent", "rotation.max_angle": math.pi}
 
 
-FOUR_TARGETS: Settings = {"replay.targets": 4}
-"""What baselines begin with."""
-_ONLINE: Settings = {"model.tokens": "pose", "model.target_encoder": "online", **FOUR_TARGETS}
-"""As presets have it."""
-BEYOND: dict[str, Settings] = {
-    "pose-tokens": {"model.tokens": "pose"},
-    "online-targets": _ONLINE,
-    "instance": {**_ONLINE, "model.agg_token": "mean", "model.objective.instance": 1.0},
-}
-"""What is not in the paper and is better, each on top of the one before: tokens that tell where a view was seen from;
-an encoder that learns from its targets too; and a z_agg that also tells the thing, whatever the motions."""
-
-_OWN: dict[str, Settings] = {
-    "byol": {"learner.target_tau": 0.98},
-    "simclr": {"model.baseline.temperature": 0.2},
-    "vicreg": {"model.baseline.projected_variance": 20.0},
-    "sen": {"model.baseline.temperature": 0.1},
-    "equimod": {"model.baseline.equivariance": 2.0},
-    "sie": {"model.baseline.equivariance": 1.0},
-    "conditional-byol": {"learner.target_tau": 0.98},
-    "context-ssl": {"model.baseline.temperature": 0.1},
-    "saccade-conv-jepa": {"learner.target_tau": 0.98},
-    "online-targets": {"model.objective.temperature": 0.1},
-    "instance": {"model.objective.instance": 2.0},
-}
-"""Of each baseline, and of what is to be held against them, a setting of its own, at another value than at first."""
-_CHOSEN: dict[str, tuple[str, ...]] = {
-    "simclr": ("own",),
-    "sen": ("own",),
-    "equimod": ("two",),
-    "sie": ("two",),
-}
-"""Changes by which an arm departs from what it begins with, chosen by validation things."""
-
-
-def _begin(arm: str) -> dict[str, Any]:
-    """Return what `arm` begins with."""
-    if arm in BEYOND:
-        return {**BEYOND[arm]}
-    world: dict[str, Any] = {"preset": "quick-saccade"} if arm.startswith("saccade-") else {}
-    # One hidden layer is as published, and as the rates of these two were first compared.
-    depth = {"model.predictor_layers": 1} if arm in ("byol", "conditional-byol") else {}
-    return {**world, "model.method": arm.removeprefix("saccade-"), **FOUR_TARGETS, **depth}
-
-
-def _changed(arm: str, names: tuple[str, ...] = ()) -> Settings:
-    """Return what `arm` begins with, and on top of it the changes called `names`."""
-    changes: dict[str, Settings] = {
-        "slow": {"learner.learning_rate": 1.5e-3},
-        "fast": {"learner.learning_rate": 4e-3},
-        "two": {"replay.targets": 2},
-        "eight": {"replay.targets": 8},
-        "own": _OWN.get(arm, {}),
-    }
-    return _begin(arm) | {key: value for name in names for key, value in changes[name].items()}
-
-
-def _chosen(*arms: str) -> dict[str, Settings]:
-    return {arm: _changed(arm, _CHOSEN.get(arm, ())) for arm in arms}
-
-
 CONTRASTS: dict[str, Settings] = {
     "plus": {},
     "paper": NO_ADDITIONS,
     "no-actions": {"model.condition": "none"},
-    **_chosen("online-targets"),
-    "online-third": _chosen("online-targets")["online-targets"],
-    **_chosen("instance", "byol", "simclr", "equimod", "sie"),
+    **chosen("online-targets"),
+    "online-third": chosen("online-targets")["online-targets"],
+    **chosen("instance", "byol", "simclr", "equimod", "sie"),
 }
 """The main contrasts: seq-JEPA with the additions; without any; without actions; with what is better beyond the paper,
 in full and in a third of the time; and baselines."""
 
 BASELINES: dict[str, Settings] = {
     "plus": {},
-    **_chosen("byol", "simclr", "equimod", "sie", "vicreg", "vicreg-traj", "sen", "conditional-byol", "context-ssl"),
-    **_chosen("supervised"),
+    **chosen("byol", "simclr", "equimod", "sie", "vicreg", "vicreg-traj", "sen", "conditional-byol", "context-ssl"),
+    **chosen("supervised"),
 }
 """All baselines that know rotations, and the supervised ceiling; the untrained encoder and pixels are the floors."""
 
-_COMBINED: dict[str, tuple[str, ...]] = {}
-"""Of each arm the changes that better it alone, where there are several."""
-
-
-def _tuning(arm: str) -> dict[str, Settings]:
-    """Return what is tried for `arm`: each change alone, and those together that better it."""
-    tried = [("slow",), ("fast",), ("two",), ("eight",), ("own",), *filter(None, [_COMBINED.get(arm)])]
-    return {f"{arm}-begin": _changed(arm)} | {"-".join([arm, *names]): _changed(arm, names) for names in tried}
-
-
-TUNING: dict[str, Settings] = {name: settings for arm in _OWN for name, settings in _tuning(arm).items()}
-"""What there is to try for each baseline and for what is held against them, on validation things: see `--split`."""
-
-_STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
-    "byol": {2: 2.3, 4: 1.75, 8: 1.16},
-    "simclr": {2: 1.75, 4: 1.1, 8: 0.62},
-    "vicreg": {2: 1.5, 4: 0.93, 8: 0.52},
-    "vicreg-traj": {2: 1.43, 4: 0.89, 8: 0.5},
-    "sen": {2: 1.6, 4: 1.0, 8: 0.56},
-    "equimod": {2: 1.42, 4: 0.89, 8: 0.5},
-    "sie": {2: 1.6, 4: 1.0, 8: 0.56},
-    "conditional-byol": {2: 2.1, 4: 1.6, 8: 1.06},
-    "context-ssl": {2: 0.93, 4: 0.6, 8: 0.35},
-    "saccade-conv-jepa": {2: 1.65, 4: 1.43, 8: 1.05},
-    "online-targets": {2: 1.16, 4: 0.93, 8: 0.6},
-    "instance": {2: 1.16, 4: 0.93, 8: 0.6},
-}
-"""As `STEPS`, by the number of targets."""
-
 STEPS: dict[str, float] = {
-    "online-targets": 0.93,
-    "online-third": 0.31,
+    "online-third": TUNED_STEPS["online-targets"] / 3,
     "online-no-actions": 0.93,
-    "instance": 0.93,
     "paper": 1.95,
     "no-actions": 1.05,
     "supervised": 1.2,
@@ -167,11 +75,7 @@ STEPS: dict[str, float] = {
     "saccade-paper": 1.6,
     "saccade-no-actions": 1.1,
     "saccade-simclr": 1.07,
-    **{
-        name: _STEPS_BY_TARGETS[arm][settings["replay.targets"]]
-        for arm in _STEPS_BY_TARGETS
-        for name, settings in {**(_tuning(arm) if arm in _OWN else {}), **_chosen(arm)}.items()
-    },
+    **TUNED_STEPS,
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
 
@@ -215,15 +119,15 @@ ABLATIONS: dict[str, Settings] = {
     # the difference of the floor's and the light's hue as a part of the action
     "colour-actions": {"rotation.motion": "rotation-colour"},
     # the presets' recipe, whose tokens carry poses, without actions
-    "online-no-actions": {**_ONLINE, "model.tokens": "step", "model.condition": "none"},
+    "online-no-actions": {**ONLINE, "model.tokens": "step", "model.condition": "none"},
 }
 
 SACCADES: dict[str, Settings] = {
     "saccade-plus": {"preset": "quick-saccade"},
     "saccade-paper": {"preset": "quick-saccade", **NO_ADDITIONS},
     "saccade-no-actions": {"preset": "quick-saccade", "model.condition": "none"},
-    **_chosen("saccade-conv-jepa"),
-    "saccade-simclr": {**_chosen("simclr")["simclr"], "preset": "quick-saccade"},
+    **chosen("saccade-conv-jepa"),
+    "saccade-simclr": {**chosen("simclr")["simclr"], "preset": "quick-saccade"},
     "saccade-random": {"preset": "quick-saccade", "agent": "random"},
     "saccade-no-saliency": {"preset": "quick-saccade", "saccade.priority.saliency": False},
     "saccade-no-ior": {"preset": "quick-saccade", "saccade.priority.strength": 0.0},
@@ -233,7 +137,7 @@ PAIRS: dict[str, Settings] = {
     "online-targets": {},
     "plus": PLUS,
     "no-actions": {"model.tokens": "step", "model.condition": "none"},
-    "conv-jepa": {**PLUS, "model.method": "conv-jepa", **FOUR_TARGETS},
+    "conv-jepa": {**PLUS, "model.method": "conv-jepa", "replay.targets": 4},
 }
 """Where no glimpse tells the class, and several do only by the motions between them."""
 
