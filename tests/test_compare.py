@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 
 import cv2
@@ -159,6 +160,21 @@ def test_figures_are_not_blank(tiny):
     assert names == {"scatter.png", "r2_compute.png", "view_return.png", "path_r2.png", *galleries}
     for name in names:
         assert_drawn(out / name)
+
+
+def test_pictures_are_drawn_anew_only_of_what_was_evaluated_since(tiny, monkeypatch):
+    out, drawn = tiny[0], []
+    monkeypatch.setattr(galleries, "_draw_projections", lambda *given: drawn.append(given[-1].stem))
+    monkeypatch.setattr(galleries, "_draw_retrievals", lambda *given: None)
+    runs = [run for run in grid_runs.planned_runs(load_grid(tiny[1][0]), out, "test") if grid_runs.is_done(run)]
+    first = [run for run in runs if run.seed == 0]
+    assert [run.arm for run in first] == ["both", "none"]
+    galleries.gallery_figures(first, out)
+    assert drawn == []
+    time = (out / "projections" / "none.png").stat().st_mtime + 1
+    os.utime(first[1].results, (time, time))
+    galleries.gallery_figures(first, out)
+    assert drawn == ["none"]
 
 
 def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tiny, monkeypatch, capsys):

@@ -34,19 +34,22 @@ POOLED = 5
 
 
 def gallery_figures(runs: Sequence[GridRun], out: Path) -> None:
-    """Draw the pictures of each run into `out`."""
+    """Draw the pictures of each run into `out`, but for those that have been drawn since it was evaluated."""
     for folder in ("projections", "retrievals"):
         (out / folder).mkdir(exist_ok=True)
     for run in runs:
+        last = out / "projections" / f"{run.arm}.png"
+        if last.is_file() and last.stat().st_mtime > run.results.stat().st_mtime:
+            continue
         material = make_material(run.config, run.evaluation, PLAN)
         subject = material.subject(load_model(run.folder, run.config.device)[0])
         measured = load_results(run.folder, run.results.name)["trained"]
         title = f"{run.arm}, seed {run.seed}"
         aggregates = f"top1_z_agg_{POOLED}" in measured
         names = make_world(run.config, run.split, probing=True).class_names
-        _draw_projections(subject, material, title, names, aggregates, out / "projections" / f"{run.arm}.png")
         if "predictor_mrr" in measured:
             _draw_retrievals(subject, material, title, out / "retrievals" / f"{run.arm}.png")
+        _draw_projections(subject, material, title, names, aggregates, last)
 
 
 def project(features: np.ndarray) -> tuple[np.ndarray, str]:

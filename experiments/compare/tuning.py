@@ -45,7 +45,15 @@ _CHOSEN: dict[str, tuple[str, ...]] = {
     "sie": ("two",),
 }
 """Changes by which an arm departs from what it begins with, chosen by validation things."""
-_COMBINED: dict[str, tuple[str, ...]] = {}
+_COMBINED: dict[str, tuple[str, ...]] = {
+    "simclr": ("two", "own"),
+    "vicreg": ("two", "own"),
+    "sen": ("slow", "own"),
+    "equimod": ("two", "own"),
+    "sie": ("fast", "two"),
+    "conditional-byol": ("slow", "own"),
+    "context-ssl": ("fast", "two", "own"),
+}
 """Of each arm the changes that better it alone, where there are several."""
 
 
