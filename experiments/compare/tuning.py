@@ -39,10 +39,13 @@ _OWN: dict[str, Settings] = {
 }
 """Of each baseline, and of what is to be held against them, a setting of its own, at another value than at first."""
 _CHOSEN: dict[str, tuple[str, ...]] = {
-    "simclr": ("own",),
+    "simclr": ("two", "own"),
+    "vicreg": ("two", "own"),
     "sen": ("own",),
-    "equimod": ("two",),
-    "sie": ("two",),
+    "equimod": ("two", "own"),
+    "sie": ("fast", "two"),
+    "conditional-byol": ("slow",),
+    "context-ssl": ("own",),
 }
 """Changes by which an arm departs from what it begins with, chosen by validation things."""
 _COMBINED: dict[str, tuple[str, ...]] = {
