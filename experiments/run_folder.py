@@ -9,7 +9,6 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-import torch
 from filelock import FileLock, Timeout
 
 from ..world_model.build import build_model
@@ -122,9 +121,9 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[WorldModel, int]:
     arrays, state = load_checkpoint(checkpoint, only=["model"])
     try:
         model = build_model(state["model"])
+        model.load_weights(arrays["model"])
     except ValueError as error:
         raise CheckpointError(f"cannot build the model of {checkpoint}: {error}") from error
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
     return model.to(place).eval(), state["steps"]
 
 

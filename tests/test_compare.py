@@ -171,10 +171,14 @@ def test_pictures_are_drawn_anew_only_of_what_was_evaluated_since(tiny, monkeypa
     assert [run.arm for run in first] == ["both", "none"]
     galleries.gallery_figures(first, out)
     assert drawn == []
-    time = (out / "projections" / "none.png").stat().st_mtime + 1
-    os.utime(first[1].results, (time, time))
+    os.utime(first[1].results)
     galleries.gallery_figures(first, out)
     assert drawn == ["none"]
+    (out / "retrievals" / "both.png").rename(out / "away.png")
+    with pytest.raises(FileNotFoundError):  # nothing is drawn here
+        galleries.gallery_figures(first, out)
+    assert drawn == ["none", "both"]
+    (out / "away.png").rename(out / "retrievals" / "both.png")
 
 
 def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tiny, monkeypatch, capsys):

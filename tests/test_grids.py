@@ -65,7 +65,7 @@ def test_quick_is_cpu_with_smaller_views_for_less_long():
     assert quick == replace(cpu, rotation=quick.rotation, learner=replace(cpu.learner, **shorter), **lengths)
 
 
-@pytest.mark.parametrize("name", ["small", "baselines", "full"])
+@pytest.mark.parametrize("name", ["small", "baselines", "saccades", "full"])
 def test_a_baseline_is_trained_as_tuning_found_best_and_as_long_as_there(name):
     """Changes of those tried, or none; updates in the same proportion to what it begins with."""
     grid, tuning = BUILT_IN[name], BUILT_IN["tuning"]
@@ -101,7 +101,11 @@ def test_everything_is_tuned_alike_one_setting_at_a_time_and_then_what_helped_to
         changes = {name.removeprefix(f"{arm}-"): keys for name, keys in changed.items()}
         together = [changes.pop(name) for name in list(changes) if "-" in name]
         assert len(together) <= 1
-        assert all(len(keys) > 1 for keys in together)
+        for name in tried:
+            parts = name.removeprefix(f"{arm}-").split("-")
+            if len(parts) > 1:
+                alone = [tried[f"{arm}-{part}"].items() for part in parts]
+                assert tried[name] == begin | {k: v for items in alone for k, v in items if v != begin.get(k)}
         own = changes.pop("own")
         assert len(own) == 1 and not own & {"learner.learning_rate", "replay.targets"}, arm
         assert changes == {

@@ -1,4 +1,4 @@
-"""What stands on the encoder in the baselines: projectors, and predictors of a target's projection from a view's."""
+"""What stands on the encoder beside the paper's parts: projectors, contrasts, predictors of projections."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .motion import MotionKind
 
 INSTANCE_TEMPERATURE = 0.2
 """Of the softmax of `InstanceContrast`: what suits SimCLR here."""
+QUERIES_AT_ONCE = 128
+"""Of `ContextPredictor`: all cost K^2, each alone the examples K times; groups half of the former at K = 1,000."""
 
 
 class Projector(nn.Module):
@@ -43,8 +45,7 @@ class InstanceContrast(nn.Module):
     """Asks which of the batch's windows a z_agg is of, whatever the motions: what all views of a thing share.
 
     It is NT-Xent at temperature 0.2 between projections of z_agg and of each target, as between two views of an image
-    in SimCLR (Chen et al. 2020), but asked of z_agg and not of z. Each side has a projector, so that z itself need not
-    give up what tells its views apart.
+    in SimCLR (Chen et al. 2020), but asked of z_agg and not of z. Each side has a projector, as there.
 
     Args:
         agg_dim: Length E of z_agg.
@@ -201,8 +202,7 @@ class ContextPredictor(nn.Module):
         context = between.shape[1]
         embedded = self.motion_embedding(torch.cat([between, ahead[:, -1]], dim=1)).to(projected.dtype)
         examples = torch.cat([projected[:, :-1], embedded[:, :context], projected[:, 1:]], dim=-1)  # (B, M-1, E)
-        # All at once would cost K^2, each alone the examples K times: groups cost half of the former at K = 1,000.
-        groups = embedded[:, context:].split(128, dim=1)
+        groups = embedded[:, context:].split(QUERIES_AT_ONCE, dim=1)
         return torch.cat([self._ask(examples, projected[:, -1:], asked) for asked in groups], dim=1)[:, None]
 
     def _ask(self, examples: Tensor, last: Tensor, embedded: Tensor) -> Tensor:

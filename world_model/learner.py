@@ -157,8 +157,12 @@ class Learner:
         return {"model": model, "optimizer": optimizer}
 
     def load_arrays(self, arrays: dict[str, dict[str, np.ndarray]], steps: int) -> None:
-        """Restore what `arrays` returned after `steps` steps."""
-        self.model.load_state_dict({key: torch.from_numpy(value) for key, value in arrays["model"].items()})
+        """Restore what `arrays` returned after `steps` steps.
+
+        Raises:
+            ValueError: if they are of a model of another version.
+        """
+        self.model.load_weights(arrays["model"])
         state: dict[int, dict[str, Any]] = {}
         for key, value in arrays["optimizer"].items():
             index, name = key.split(".", 1)

@@ -1,4 +1,4 @@
-"""How paired embeddings are matched, and what keeps them from collapsing: the losses of the baselines."""
+"""How paired embeddings are matched, and what keeps them from collapsing: losses beside the paper's."""
 
 from __future__ import annotations
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -65,6 +68,17 @@ class WorldModel(nn.Module):
         self.encoder = encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.target_encoder: nn.Module | None = ema_copy(self.encoder) if ema else None
         self.memory: nn.Module | None = None  # trained by a loss of its own, on what the encoder sees
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Take over the `weights` of a model of the same settings, by name as in its state dict.
+
+        Raises:
+            ValueError: They are of another version: some are missing, not known, or of another shape.
+        """
+        try:
+            self.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        except RuntimeError as error:
+            raise ValueError(f"weights of another version, train the model anew: {shorten(str(error), 200)}") from error
 
     def encode(self, views: Tensor) -> Tensor:
         """Return online embeddings z (B, T, D) of float `views` (B, T, C, H, W), normalised as in training.

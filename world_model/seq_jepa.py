@@ -208,16 +208,16 @@ class SeqJEPA(WorldModel):
         if self.training and len(views) < 2:
             raise ValueError("training needs a batch of at least 2 windows for BatchNorm: pass more, or call eval()")
         z, encoded = self._encode_window(views, context)
-        target, raw = encoded, encoded.detach()
+        raw = encoded.detach()
         between, ahead = self._embed(motions[:, : context - 1], motions[:, context - 1 :])
         z_agg = self.aggregator(z, between)
         prediction = self._predict(z_agg, ahead, targets)
         if self.training:
             self.target_statistics.observe(raw)
         if self.training and self.config.objective.standardize_targets:
-            target = standardize(target)
+            target = standardize(encoded)
         else:
-            target = self.as_target(target)
+            target = self.as_target(encoded)
         instance = None if self.instance_contrast is None else self.instance_contrast(z_agg, encoded)
         loss, terms = self.config.objective(prediction, target, z, instance)
         if paths is not None:

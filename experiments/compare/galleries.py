@@ -10,6 +10,7 @@ The model is that of the arm's first finished seed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,22 +35,26 @@ POOLED = 5
 
 
 def gallery_figures(runs: Sequence[GridRun], out: Path) -> None:
-    """Draw the pictures of each run into `out`, but for those that have been drawn since it was evaluated."""
+    """Draw the pictures of each run into `out`, but for those that have been drawn of its results as they are."""
     for folder in ("projections", "retrievals"):
         (out / folder).mkdir(exist_ok=True)
     for run in runs:
-        last = out / "projections" / f"{run.arm}.png"
-        if last.is_file() and last.stat().st_mtime > run.results.stat().st_mtime:
+        measured = load_results(run.folder, run.results.name)["trained"]
+        projections, retrievals = (out / folder / f"{run.arm}.png" for folder in ("projections", "retrievals"))
+        pictures = [projections, retrievals] if "predictor_mrr" in measured else [projections]
+        evaluated = run.results.stat().st_mtime_ns  # pictures are given the same time, by which they are known
+        if all(picture.is_file() and picture.stat().st_mtime_ns == evaluated for picture in pictures):
             continue
         material = make_material(run.config, run.evaluation, PLAN)
         subject = material.subject(load_model(run.folder, run.config.device)[0])
-        measured = load_results(run.folder, run.results.name)["trained"]
         title = f"{run.arm}, seed {run.seed}"
         aggregates = f"top1_z_agg_{POOLED}" in measured
         names = make_world(run.config, run.split, probing=True).class_names
-        if "predictor_mrr" in measured:
-            _draw_retrievals(subject, material, title, out / "retrievals" / f"{run.arm}.png")
-        _draw_projections(subject, material, title, names, aggregates, last)
+        _draw_projections(subject, material, title, names, aggregates, projections)
+        if retrievals in pictures:
+            _draw_retrievals(subject, material, title, retrievals)
+        for picture in pictures:
+            os.utime(picture, ns=(evaluated, evaluated))
 
 
 def project(features: np.ndarray) -> tuple[np.ndarray, str]:

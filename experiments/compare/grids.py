@@ -12,7 +12,7 @@ from ...world_model.objectives import Objective
 from ...world_model.settings import expected, fits
 from ..config import Effort, presets
 from .grid import Grid, Settings
-from .tuning import BEYOND, ONLINE, TUNED_STEPS, TUNING, chosen
+from .tuning import BEYOND, FOUR_TARGETS, ONLINE, TUNED_STEPS, TUNING, chosen
 
 PLUS: Settings = {"model.tokens": "step", "model.target_encoder": "ema", "replay.targets": 8}
 """seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, and with the eight targets that
@@ -63,7 +63,7 @@ BASELINES: dict[str, Settings] = {
 
 STEPS: dict[str, float] = {
     "online-third": TUNED_STEPS["online-targets"] / 3,
-    "online-no-actions": 0.93,
+    "online-no-actions": TUNED_STEPS["online-targets"],
     "paper": 1.95,
     "no-actions": 1.05,
     "supervised": 1.2,
@@ -74,7 +74,6 @@ STEPS: dict[str, float] = {
     "four-targets": 1.3,
     "saccade-paper": 1.6,
     "saccade-no-actions": 1.1,
-    "saccade-simclr": 1.07,
     **TUNED_STEPS,
 }
 """Updates for each of seq-JEPA+'s, by what updates of 32 x 32 views cost here, so that arms cost like core-seconds."""
@@ -126,8 +125,7 @@ SACCADES: dict[str, Settings] = {
     "saccade-plus": {"preset": "quick-saccade"},
     "saccade-paper": {"preset": "quick-saccade", **NO_ADDITIONS},
     "saccade-no-actions": {"preset": "quick-saccade", "model.condition": "none"},
-    **chosen("saccade-conv-jepa"),
-    "saccade-simclr": {**chosen("simclr")["simclr"], "preset": "quick-saccade"},
+    **chosen("saccade-conv-jepa", "saccade-simclr"),
     "saccade-random": {"preset": "quick-saccade", "agent": "random"},
     "saccade-no-saliency": {"preset": "quick-saccade", "saccade.priority.saliency": False},
     "saccade-no-ior": {"preset": "quick-saccade", "saccade.priority.strength": 0.0},
@@ -137,7 +135,7 @@ PAIRS: dict[str, Settings] = {
     "online-targets": {},
     "plus": PLUS,
     "no-actions": {"model.tokens": "step", "model.condition": "none"},
-    "conv-jepa": {**PLUS, "model.method": "conv-jepa", "replay.targets": 4},
+    "conv-jepa": {**PLUS, "model.method": "conv-jepa", **FOUR_TARGETS},
 }
 """Where no glimpse tells the class, and several do only by the motions between them."""
 

@@ -1,6 +1,7 @@
 """How what is compared was tuned: what each method begins with, the changes tried for all, and which were chosen.
 
-Every baseline, and what is held against them, is given the same changes, each alone, and those together that better it.
+Every baseline, and what is held against them, has the same changes to be tried, each alone, and those together that
+better it.
 A change betters an arm if it adds at least 0.01 to the sum of relative R2, the class from five views together (z_agg of
 seq-JEPA, the mean of z of baselines) and, where there is one, the MRR of the prediction, on validation things; the
 highest sum is chosen.
@@ -13,7 +14,7 @@ from typing import Any
 from .grid import Settings
 
 FOUR_TARGETS: Settings = {"replay.targets": 4}
-"""What baselines begin with."""
+"""What all begin with."""
 ONLINE: Settings = {"model.tokens": "pose", "model.target_encoder": "online", **FOUR_TARGETS}
 """As presets have it."""
 BEYOND: dict[str, Settings] = {
@@ -48,6 +49,8 @@ _CHOSEN: dict[str, tuple[str, ...]] = {
     "context-ssl": ("own",),
 }
 """Changes by which an arm departs from what it begins with, chosen by validation things."""
+_LIKE = {"vicreg-traj": "vicreg", "saccade-simclr": "simclr"}
+"""Arms that were not tuned themselves, and those whose changes they take."""
 _COMBINED: dict[str, tuple[str, ...]] = {
     "simclr": ("two", "own"),
     "vicreg": ("two", "own"),
@@ -77,14 +80,14 @@ def _changed(arm: str, names: tuple[str, ...] = ()) -> Settings:
         "fast": {"learner.learning_rate": 4e-3},
         "two": {"replay.targets": 2},
         "eight": {"replay.targets": 8},
-        "own": _OWN.get(arm, {}),
+        "own": _OWN.get(_LIKE.get(arm, arm), {}),
     }
     return _begin(arm) | {key: value for name in names for key, value in changes[name].items()}
 
 
 def chosen(*arms: str) -> dict[str, Settings]:
     """Return the arms called `arms`, each with the changes that were chosen for it."""
-    return {arm: _changed(arm, _CHOSEN.get(arm, ())) for arm in arms}
+    return {arm: _changed(arm, _CHOSEN.get(_LIKE.get(arm, arm), ())) for arm in arms}
 
 
 def _tuning(arm: str) -> dict[str, Settings]:
@@ -106,6 +109,7 @@ _STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
     "sie": {2: 1.6, 4: 1.0, 8: 0.56},
     "conditional-byol": {2: 2.1, 4: 1.6, 8: 1.06},
     "context-ssl": {2: 0.93, 4: 0.6, 8: 0.35},
+    "saccade-simclr": {2: 1.7, 4: 1.07, 8: 0.6},
     "saccade-conv-jepa": {2: 1.65, 4: 1.43, 8: 1.05},
     "online-targets": {2: 1.16, 4: 0.93, 8: 0.6},
     "instance": {2: 1.16, 4: 0.93, 8: 0.6},
