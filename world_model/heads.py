@@ -15,7 +15,7 @@ from .motion import MotionKind
 INSTANCE_TEMPERATURE = 0.2
 """Of the softmax of `InstanceContrast`: what suits SimCLR here."""
 QUERIES_AT_ONCE = 128
-"""Of `ContextPredictor`: all cost K^2, each alone the examples K times; groups half of the former at K = 1,000."""
+"""Of `ContextPredictor`: all at once cost K^2, each alone the examples K times."""
 
 
 class Projector(nn.Module):

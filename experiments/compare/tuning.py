@@ -103,18 +103,19 @@ _STEPS_BY_TARGETS: dict[str, dict[int, float]] = {
     "byol": {2: 2.3, 4: 1.75, 8: 1.16},
     "simclr": {2: 1.75, 4: 1.1, 8: 0.62},
     "vicreg": {2: 1.5, 4: 0.93, 8: 0.52},
-    "vicreg-traj": {2: 1.43, 4: 0.89, 8: 0.5},
+    "vicreg-traj": {2: 1.43, 4: 0.89},
     "sen": {2: 1.6, 4: 1.0, 8: 0.56},
     "equimod": {2: 1.42, 4: 0.89, 8: 0.5},
     "sie": {2: 1.6, 4: 1.0, 8: 0.56},
     "conditional-byol": {2: 2.1, 4: 1.6, 8: 1.06},
     "context-ssl": {2: 0.93, 4: 0.6, 8: 0.35},
-    "saccade-simclr": {2: 1.7, 4: 1.07, 8: 0.6},
+    "saccade-simclr": {2: 1.7, 4: 1.07},
     "saccade-conv-jepa": {2: 1.65, 4: 1.43, 8: 1.05},
     "online-targets": {2: 1.16, 4: 0.93, 8: 0.6},
     "instance": {2: 1.16, 4: 0.93, 8: 0.6},
 }
-"""Updates for each of seq-JEPA+'s at like cost, by the number of targets: see `grids.STEPS`."""
+"""Updates for each of seq-JEPA+'s at like cost, by the number of targets: see `grids.STEPS`. Of arms in
+`_LIKE`, what two targets cost is scaled from four as it is of the arm they follow."""
 TUNED_STEPS: dict[str, float] = {
     name: steps[settings["replay.targets"]]
     for arm, steps in _STEPS_BY_TARGETS.items()
