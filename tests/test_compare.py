@@ -198,15 +198,22 @@ def test_finished_runs_are_not_touched_again_and_failed_ones_are_tried_again(tin
     failed.write_text(message)
 
 
-def test_what_is_scored_on_validation_things_leaves_the_results_on_test_things_as_they_are(tiny, monkeypatch):
-    before = {path: path.read_bytes() for path in tiny[0].rglob("results*")}
-    monkeypatch.setattr(compare, "complete", lambda run: None)
+def test_what_is_scored_on_validation_things_leaves_what_is_of_test_things_as_it_is(tiny):
+    out = tiny[0]
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.suffix in (".json", ".csv", ".md", ".png")}
     with pytest.raises(SystemExit):  # an arm has failed
-        compare.main([*tiny[1], "--split", "validation", "--arms", "both"])
+        compare.main([*tiny[1], "--split", "validation", "--arms", "both", "--seeds", "0"])
     assert {path: path.read_bytes() for path in before} == before
-    results = json.loads((tiny[0] / "validation" / "results.json").read_text())
+    folder = out / "validation"
+    results = json.loads((folder / "results.json").read_text())
     assert results["split"] == "validation"
-    assert not [run for run in results["runs"] if run["status"] == "finished"]
+    assert [(run["arm"], run["seed"]) for run in results["runs"] if run["status"] == "finished"] == [("both", 0)]
+    own = json.loads((out / "runs" / "both-seed0" / "results-validation.json").read_text())
+    assert results["runs"][0]["trained"] == own["trained"]
+    drawn = {str(path.relative_to(folder)) for path in folder.rglob("*.png")}
+    assert {"scatter.png", "projections/both.png", "retrievals/both.png"} <= drawn
+    gallery = "projections/both.png"
+    assert (folder / gallery).read_bytes() != (out / gallery).read_bytes()  # of other objects
 
 
 def test_arms_of_one_world_are_measured_where_the_first_one_looks(tmp_path):
