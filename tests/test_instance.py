@@ -1,5 +1,6 @@
-"""A z_agg that tells the thing: the contrast of windows, and an [AGG] that starts from the views' mean."""
+"""A z and a z_agg that tell the thing: the contrast of windows, and an [AGG] that starts from the views' mean."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -29,21 +30,34 @@ def window():
     return torch.randn(B, M + K, 3, 8, 8, generator=generator), torch.randn(B, M - 1 + K, 2, generator=generator)
 
 
-def test_it_is_what_simclr_asks_of_projections_of_z_agg_and_of_each_target():
+def test_it_is_what_simclr_asks_of_neighbouring_views_and_of_z_agg_and_each_target():
     torch.manual_seed(0)
     contrast = InstanceContrast(5, 4, 7).eval()
-    z_agg, target = torch.randn(B, 5), torch.randn(B, K, 4)
-    context, targets = contrast.of_context(z_agg), contrast.of_target(target)
-    assert (context.shape, targets.shape) == ((B, 4), (B, K, 4))
-    slots = [info_nce(context[:, None], targets[:, [k]], 0.2) for k in range(K)]
-    torch.testing.assert_close(contrast(z_agg, target), torch.stack(slots).mean())
+    z_agg, z = torch.randn(B, 5), torch.randn(B, M + K, 4)
+    context, views = contrast.of_context(z_agg), contrast.of_view(z)
+    assert (context.shape, views.shape) == ((B, 4), (B, M + K, 4))
+    of_agg = [info_nce(context[:, None], views[:, [M + k]], 0.2) for k in range(K)]
+    ring = [info_nce(views[:, [i]], views[:, [(i + 1) % (M + K)]], 0.2) for i in range(M + K)]
+    torch.testing.assert_close(contrast(z_agg, z, K), torch.stack(of_agg).mean() + torch.stack(ring).mean())
 
 
-def test_it_is_weighed_told_and_read_off_z_agg():
+def test_it_is_least_where_all_views_of_a_thing_are_alike_and_no_two_things():
+    contrast = InstanceContrast(B, B, 7)
+    contrast.of_context, contrast.of_view = nn.Identity(), nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    things = torch.eye(B)
+    views = things[:, None].expand(-1, M + K, -1)
+    best, moved = contrast(things, views, K), contrast(things, views.clone().index_fill_(1, torch.tensor([0]), 1.0), K)
+    # each of 2 B - 1 candidates but the partner is at cosine 0, the partner at 1
+    assert best.item() == pytest.approx(2 * math.log(1 + (2 * B - 2) * math.exp(-1 / 0.2)), rel=1e-4)
+    assert moved > best + 0.1
+
+
+def test_it_is_weighed_told_and_read_off_z_agg_and_all_views():
     (views, motions), model = window(), made(TELLING).train()
     output = model(views, motions, K)
     assert model.instance_contrast is not None
-    expected = model.instance_contrast(output.z_agg, model.encode_target(views[:, M:]))
+    every = torch.cat([output.z, model.encode_target(views[:, M:])], dim=1)
+    expected = model.instance_contrast(output.z_agg, every, K)
     torch.testing.assert_close(output.terms["instance"], expected.detach())
     torch.testing.assert_close(output.loss.detach(), output.terms["cosine"] + 0.5 * output.terms["instance"])
     assert "instance" not in made(PLAIN)(views, motions, K).terms
@@ -52,20 +66,23 @@ def test_it_is_weighed_told_and_read_off_z_agg():
 class Recorded(nn.Module):
     """A contrast that keeps what it is given."""
 
-    def forward(self, z_agg, target):
-        self.given = target
-        return z_agg.sum() * 0 + target.sum() * 0
+    def forward(self, z_agg, z, targets):
+        self.context, self.target = z[:, :-targets], z[:, -targets:]
+        return z_agg.sum() * 0 + z.sum() * 0
 
 
 @pytest.mark.parametrize("target_encoder", ["online", "ema"])
 def test_it_is_given_targets_as_encoded_with_a_gradient_only_where_they_have_one(target_encoder):
+    """Seen by what its gradient alone moves: the online encoder, or nothing."""
     (views, motions), given = window(), Recorded()
     objective = Objective(contrast=1.0, instance=0.5, standardize_targets=True)
     model = made(replace(TELLING, target_encoder=target_encoder, objective=objective)).train()
     model.instance_contrast = given  # pyright: ignore[reportAttributeAccessIssue]
     model(views, motions, K)
-    assert given.given.requires_grad == (target_encoder == "online")
-    torch.testing.assert_close(given.given, model._encode_window(views, M)[1])
+    torch.testing.assert_close(given.context, model._encode_window(views, M)[0])
+    torch.testing.assert_close(given.target, model._encode_window(views, M)[1])
+    moved = torch.autograd.grad((given.target**2).sum(), list(model.encoder.parameters()), allow_unused=True)
+    assert any(g is not None and g.abs().sum() > 0 for g in moved) == (target_encoder == "online")
 
 
 def test_all_else_starts_with_the_weights_it_has_without():

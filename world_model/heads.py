@@ -42,10 +42,11 @@ class Projector(nn.Module):
 
 
 class InstanceContrast(nn.Module):
-    """Asks which of the batch's windows a z_agg is of, whatever the motions: what all views of a thing share.
+    """Asks which of the batch's windows a z, or a z_agg, is of, whatever the motions: what all views of a thing share.
 
-    It is NT-Xent at temperature 0.2 between projections of z_agg and of each target, as between two views of an image
-    in SimCLR (Chen et al. 2020), but asked of z_agg and not of z. Each side has a projector, as there.
+    It is NT-Xent at temperature 0.2, as between two views of an image in SimCLR (Chen et al. 2020), twice: between
+    projections of each view of a window and the one after it, the first one after the last; and between projections of
+    z_agg and of each target. Views share a projector, z_agg has another.
 
     Args:
         agg_dim: Length E of z_agg.
@@ -56,13 +57,21 @@ class InstanceContrast(nn.Module):
     def __init__(self, agg_dim: int, z_dim: int, hidden: int) -> None:
         super().__init__()
         self.of_context = Projector(agg_dim, (hidden, z_dim))
-        self.of_target = Projector(z_dim, (hidden, z_dim))
+        self.of_view = Projector(z_dim, (hidden, z_dim))
 
-    def forward(self, z_agg: Tensor, target: Tensor) -> Tensor:
-        """Return the term, a float32 scalar, of z_agg (B, E) and raw embeddings of its window's targets (B, K, D)."""
-        targets = self.of_target(target)
-        contexts = self.of_context(z_agg)[:, None].expand_as(targets)
-        return info_nce(contexts, targets, INSTANCE_TEMPERATURE)
+    def forward(self, z_agg: Tensor, z: Tensor, targets: int) -> Tensor:
+        """Return the sum of both, a float32 scalar.
+
+        Args:
+            z_agg: (B, E).
+            z: Raw embeddings of all views of the windows, (B, M + K, D), targets last.
+            targets: K.
+        """
+        views = self.of_view(z)
+        asked = views[:, -targets:]
+        contexts = self.of_context(z_agg)[:, None].expand_as(asked)
+        among_views = info_nce(views, views.roll(1, dims=1), INSTANCE_TEMPERATURE)
+        return among_views + info_nce(contexts, asked, INSTANCE_TEMPERATURE)
 
 
 class Regressor(nn.Module):

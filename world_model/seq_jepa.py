@@ -218,7 +218,9 @@ class SeqJEPA(WorldModel):
             target = standardize(encoded)
         else:
             target = self.as_target(encoded)
-        instance = None if self.instance_contrast is None else self.instance_contrast(z_agg, encoded)
+        instance = None
+        if self.instance_contrast is not None:
+            instance = self.instance_contrast(z_agg, torch.cat([z, encoded], dim=1), targets)
         loss, terms = self.config.objective(prediction, target, z, instance)
         if paths is not None:
             # A call of its own, or the targets' BatchNorm would see other batches than without a path memory.

@@ -20,10 +20,10 @@ ONLINE: Settings = {"model.tokens": "pose", "model.target_encoder": "online", **
 BEYOND: dict[str, Settings] = {
     "pose-tokens": {"model.tokens": "pose"},
     "online-targets": ONLINE,
-    "instance": {**ONLINE, "model.agg_token": "mean", "model.objective.instance": 1.0},
+    "instance": {**ONLINE, "model.agg_token": "mean", "model.objective.instance": 2.0},
 }
 """What is not in the paper and is better, each on top of the one before: tokens that tell where a view was seen from;
-an encoder that learns from its targets too; and a z_agg that also tells the thing, whatever the motions."""
+an encoder that learns from its targets too; and z and z_agg that also tell the thing, whatever the motions."""
 
 _OWN: dict[str, Settings] = {
     "byol": {"learner.target_tau": 0.98},
@@ -36,7 +36,7 @@ _OWN: dict[str, Settings] = {
     "context-ssl": {"model.baseline.temperature": 0.1},
     "saccade-conv-jepa": {"learner.target_tau": 0.98},
     "online-targets": {"model.objective.temperature": 0.1},
-    "instance": {"model.objective.instance": 2.0},
+    "instance": {"model.objective.instance": 1.0},
 }
 """Of each baseline, and of what is to be held against them, a setting of its own, at another value than at first."""
 _CHOSEN: dict[str, tuple[str, ...]] = {
