@@ -279,7 +279,8 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
     quick = replace(
         cpu,
         rotation=RotationOptions(size=32),
-        learner=replace(cpu.learner, total_steps=2_200),
+        glimpses_per_update=96.0,  # views of this size cost little: experiments/README.md, "More of the world"
+        learner=replace(cpu.learner, total_steps=2_000),
         probe_every=600,
         checkpoint_every=600,
     )

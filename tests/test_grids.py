@@ -47,7 +47,10 @@ def test_presets_are_what_won_and_grids_start_from_the_recipe_before_it():
     (_, quick), (_, cpu) = presets()["quick"], presets()["cpu"]
     assert BUILT_IN["full"].config("online-targets", 0) == cpu
     small = BUILT_IN["small"].config("online-targets", 0)
-    assert small == replace(quick, learner=replace(quick.learner, total_steps=small.learner.total_steps))
+    shorter = replace(quick.learner, total_steps=small.learner.total_steps)
+    assert small == replace(quick, learner=shorter, glimpses_per_update=24.0)
+    fresh = BUILT_IN["fresh"].config("online-targets", 0)
+    assert fresh == replace(quick, learner=shorter)
     assert (quick.model.tokens, quick.model.target_encoder, quick.replay.targets) == ("pose", "online", 4)
     for name, grid in BUILT_IN.items():
         for arm in ("plus", "saccade-plus", "random", "saccade-random"):
@@ -62,7 +65,18 @@ def test_quick_is_cpu_with_smaller_views_for_less_long():
     assert (quick.rotation.size, cpu.rotation.size) == (32, 64)
     shorter = {"total_steps": quick.learner.total_steps}
     lengths = {"probe_every": quick.probe_every, "checkpoint_every": quick.checkpoint_every}
-    assert quick == replace(cpu, rotation=quick.rotation, learner=replace(cpu.learner, **shorter), **lengths)
+    assert quick.glimpses_per_update == 4 * cpu.glimpses_per_update  # smaller ones cost less
+    changes = {"glimpses_per_update": quick.glimpses_per_update, **lengths}
+    assert quick == replace(cpu, rotation=quick.rotation, learner=replace(cpu.learner, **shorter), **changes)
+
+
+def test_all_arms_of_fresh_see_as_much_of_the_world_in_their_updates():
+    """As many as 96 an update make in the 1,300 updates of the recipe, where `small` has 24 for every arm."""
+    grid, small = BUILT_IN["fresh"], BUILT_IN["small"]
+    for arm in grid.arms:
+        config, before = grid.config(arm, 0), small.config(arm, 0)
+        assert config.glimpses_per_update * config.learner.total_steps == pytest.approx(96 * 1_300)
+        assert replace(config, glimpses_per_update=24.0) == before
 
 
 @pytest.mark.parametrize("name", ["small", "baselines", "saccades", "full"])

@@ -282,8 +282,8 @@ def test_a_world_model_that_keeps_learning_has_the_targets_of_the_preset_where_e
     envs.close()
 
 
-def test_a_world_model_that_keeps_learning_learns_as_in_preset_quick_but_for_the_length():
-    quick = presets()["quick"][1]
+def test_a_world_model_that_keeps_learning_learns_as_in_preset_quick_but_for_length_and_more_from_each_glimpse():
+    quick = replace(presets()["quick"][1], glimpses_per_update=24.0)
     default = PolicyConfig(on="z_agg-online", env=TINY.env, steps=240_000)
     envs = make_envs(default, "train", default.num_envs)
     online = Training(default, envs, torch.device("cpu")).online

@@ -14,9 +14,14 @@ from ..config import Effort, presets
 from .grid import Grid, Settings
 from .tuning import BEYOND, FOUR_TARGETS, ONLINE, TUNED_STEPS, TUNING, chosen
 
-PLUS: Settings = {"model.tokens": "step", "model.target_encoder": "ema", "replay.targets": 8}
-"""seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, and with the eight targets that
-an averaged encoder encodes at little cost."""
+PLUS: Settings = {
+    "model.tokens": "step",
+    "model.target_encoder": "ema",
+    "replay.targets": 8,
+    "glimpses_per_update": 24.0,
+}
+"""seq-JEPA+: the presets' recipe without what is beyond the paper in the model itself, with the eight targets that an
+averaged encoder encodes at little cost, and with as many new glimpses as grids were run with but `FRESH`."""
 NO_ADDITIONS: Settings = {
     **PLUS,
     "replay.targets": 1,
@@ -84,6 +89,15 @@ def equal_cost(arms: Mapping[str, Settings], updates: int) -> dict[str, Settings
     they did cost."""
     return {arm: {**arms[arm], "learner.total_steps": 10 * round(updates * STEPS.get(arm, 1.0) / 10)} for arm in arms}
 
+
+def equal_stream(arms: Mapping[str, Settings], glimpses: int) -> dict[str, Settings]:
+    """Return `arms`, each with as many new glimpses an update as make `glimpses` in all its updates together."""
+    return {arm: {**own, "glimpses_per_update": glimpses / own["learner.total_steps"]} for arm, own in arms.items()}
+
+
+FRESH: dict[str, Settings] = chosen("online-targets", "instance", "simclr", "equimod", "sie")
+"""The strongest of `CONTRASTS`, all fed alike, the presets' recipe four times as many new glimpses as there, where each
+update has as many and arms of more updates see more of the world."""
 
 ABLATIONS: dict[str, Settings] = {
     "plus": {},
@@ -180,6 +194,7 @@ BUILT_IN: dict[str, Grid] = {
         ),
         Grid("path", "quick", PATH, common={**PLUS, "learner.total_steps": 2_400}),
         Grid("beyond", "quick", equal_cost({"plus": {}, **BEYOND}, 1_200), common=PLUS, effort="brief"),
+        Grid("fresh", "quick", equal_stream(equal_cost(FRESH, 1_400), 124_800), common=PLUS, effort="brief"),
         Grid("curiosity", "quick", CURIOSITY, common={**PLUS, "learner.total_steps": 1_200}, effort="brief"),
     )
 }

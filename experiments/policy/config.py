@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,8 +23,9 @@ from ..play import env_arguments, taking_options
 On = Literal["pixels", "z", "z_agg", "z_agg-online"]
 Algorithm = Literal["ppo", "sac"]
 
-ONLINE = presets()["quick"][1]
-"""How a world model learns beside a policy, if not told otherwise."""
+ONLINE = replace(presets()["quick"][1], glimpses_per_update=24.0)
+"""How a world model learns beside a policy, if not told otherwise: from each glimpse more than where they cost only
+compute, since a policy is held to how few it needs."""
 
 _COUNTS = (
     *("steps", "num_envs", "batch_size", "rollout_steps", "epochs", "replay", "updates", "image_features", "frames"),
