@@ -53,6 +53,8 @@ def test_presets_are_what_won_and_grids_start_from_the_recipe_before_it():
     assert fresh == replace(quick, learner=shorter)
     assert (quick.model.tokens, quick.model.target_encoder, quick.replay.targets) == ("pose", "online", 4)
     for name, grid in BUILT_IN.items():
+        fed = {grid.config(arm, 0).glimpses_per_update for arm in grid.arms}
+        assert fed == {24.0} or name == "fresh"
         for arm in ("plus", "saccade-plus", "random", "saccade-random"):
             if arm in grid.arms:
                 config = grid.config(arm, 0)

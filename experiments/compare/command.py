@@ -54,8 +54,8 @@ class CompareConfig:
     """Run a grid of methods and seeds, one run after another or several at a time, and set the results side by side."""
 
     grid: Annotated[str, tyro.conf.Positional]
-    """A built-in grid: "small" (at most an hour on two cores), "baselines", "tuning", "ablations", "saccades", "pairs",
-    "path", "beyond", "curiosity" or "full"; or a JSON file."""
+    """A built-in grid: "small" (at most an hour on two cores), "fresh", "baselines", "tuning", "ablations", "saccades",
+    "pairs", "path", "beyond", "curiosity" or "full"; or a JSON file."""
     out: Path | None = None
     """Folder of the comparison; by default runs/compare-NAME. One that exists is gone on with."""
     arms: tuple[str, ...] = ()

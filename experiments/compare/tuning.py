@@ -4,7 +4,7 @@ Every baseline, and what is held against them, has the same changes to be tried,
 better it.
 A change betters an arm if it adds at least 0.01 to the sum of relative R2, the class from five views together (z_agg of
 seq-JEPA, the mean of z of baselines) and, where there is one, the MRR of the prediction, on validation things; the
-highest sum is chosen.
+highest sum is chosen. Not so of "instance", whose weight was chosen for the class.
 """
 
 from __future__ import annotations
