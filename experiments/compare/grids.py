@@ -69,6 +69,7 @@ BASELINES: dict[str, Settings] = {
 STEPS: dict[str, float] = {
     "online-third": TUNED_STEPS["online-targets"] / 3,
     "online-no-actions": TUNED_STEPS["online-targets"],
+    "instance-4": TUNED_STEPS["instance"],
     "paper": 1.95,
     "no-actions": 1.05,
     "supervised": 1.2,
@@ -95,9 +96,13 @@ def equal_stream(arms: Mapping[str, Settings], glimpses: int) -> dict[str, Setti
     return {arm: {**own, "glimpses_per_update": glimpses / own["learner.total_steps"]} for arm, own in arms.items()}
 
 
-FRESH: dict[str, Settings] = chosen("online-targets", "instance", "simclr", "equimod", "sie")
-"""The strongest of `CONTRASTS`, all fed alike, the presets' recipe four times as many new glimpses as there, where each
-update has as many and arms of more updates see more of the world."""
+FRESH: dict[str, Settings] = {
+    **chosen("online-targets", "instance"),
+    "instance-4": {**BEYOND["instance"], "model.objective.instance": 4.0},
+    **chosen("simclr", "equimod", "sie"),
+}
+"""The strongest of `CONTRASTS`, and *instance* with more weight on the thing, all fed alike, the presets' recipe four
+times as many new glimpses as there, where each update has as many and arms of more updates see more of the world."""
 
 ABLATIONS: dict[str, Settings] = {
     "plus": {},
