@@ -280,7 +280,7 @@ def presets() -> dict[str, tuple[str, TrainConfig]]:
         cpu,
         rotation=RotationOptions(size=32),
         glimpses_per_update=96.0,  # views of this size cost little: experiments/README.md, "More of the world"
-        learner=replace(cpu.learner, total_steps=2_000),
+        learner=replace(cpu.learner, total_steps=1_600),
         probe_every=600,
         checkpoint_every=600,
     )
